@@ -1,0 +1,52 @@
+#pragma once
+
+// An adapter as the engine runs it: A and B of each adapted linear layer, lowered to W8 for the
+// integer backends and kept in float for the twin. Made by adapter/, immutable, shared by sessions.
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+#include "model/tensors.h"
+#include "numerics/weights.h"
+
+namespace etch::engine {
+
+// y += B · (A · x) of one linear layer.
+struct AdapterLinear {
+  int64_t rank = 0;            // 0: this layer is not adapted
+  int64_t rank_padded = 0;     // a multiple of 32
+  std::vector<std::byte> a;    // W8 (rank_padded, cols)
+  std::vector<std::byte> b;    // W8 (rows, rank_padded), scaling folded in
+  std::vector<float> a_float;  // (rank, cols)
+  std::vector<float> b_float;  // (rows, rank), scaling folded in; rows in Etch's order
+
+  numerics::WeightView ViewA(int64_t cols) const {
+    return {numerics::WeightFormat::kW8, rank_padded, cols, a.data(), nullptr};
+  }
+  numerics::WeightView ViewB(int64_t rows) const {
+    return {numerics::WeightFormat::kW8, rows, rank_padded, b.data(), nullptr};
+  }
+};
+
+struct AdapterWeights {
+  std::string name;
+  int64_t n_layers = 0;
+  std::vector<AdapterLinear> linears;  // index layer * 7 + position in model::kBlockLinears
+  uint64_t size_bytes = 0;             // of the W8 parts: what the adapter takes of the SRAM budget
+
+  // `role` is one of model::kBlockLinears.
+  const AdapterLinear& Linear(int64_t layer, model::Role role) const;
+};
+
+// An adapter in use by a session. Shared, because an adapter may be unloaded from the registry
+// while sessions run it.
+struct ActiveAdapter {
+  std::shared_ptr<const AdapterWeights> weights;
+  int32_t weight_q16 = 1 << 16;  // 16 fraction bits; 65536 is 1.0
+};
+
+}  // namespace etch::engine

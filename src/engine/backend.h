@@ -1,0 +1,53 @@
+#pragma once
+
+// The seam of the backends. A backend turns columns (one token of one session each) into context
+// entries and logits.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/error.h"
+#include "engine/adapter_weights.h"
+#include "image/image.h"
+#include "model/vocabulary.h"
+
+namespace etch::engine {
+
+// A session's context memory, as its backend lays it out.
+struct SessionState {
+  virtual ~SessionState() = default;
+};
+
+// One token to run. Columns of one session come in order of position, without gaps.
+struct Column {
+  SessionState* state = nullptr;
+  std::span<const ActiveAdapter> adapters;
+  model::TokenId token = 0;
+  int64_t position = 0;       // tokens before this one in its session
+  std::span<int32_t> logits;  // vocab_size R32 values to fill; empty when not wanted
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // kNoSpace when the memory cannot be had.
+  virtual Result<std::unique_ptr<SessionState>> NewState(int64_t context) const = 0;
+  // Runs all columns in one pass over the base. Entries of the context beyond a column's position
+  // are overwritten.
+  virtual void Forward(std::span<const Column> columns) = 0;
+  virtual int64_t kv_bytes_per_token() const = 0;
+  virtual std::string isa() const { return "scalar"; }
+  virtual int threads() const { return 1; }
+};
+
+std::unique_ptr<Backend> MakeReferenceBackend(const image::Image& image);
+std::unique_ptr<Backend> MakeFloatBackend(const image::Image& image, int threads);
+// `isa` empty: the best this machine runs. kInvalidArgument for an unknown name or one this machine
+// lacks.
+Result<std::unique_ptr<Backend>> MakeCpuBackend(const image::Image& image, int threads,
+                                                std::string_view isa);
+
+}  // namespace etch::engine

@@ -1,0 +1,159 @@
+// The kernels in plain C++, for any processor. A group of a tile (16 rows by 32 columns) is
+// unpacked once into 16-bit levels in the order of the tile's lanes, then multiplied with every
+// input, so the unpacking is shared by a batch. The inner loops have fixed lengths and no branches,
+// which lets the compiler use whatever vectors the build allows.
+
+#include <array>
+#include <cstring>
+
+#include "engine/cpu/kernels.h"
+#include "numerics/linear.h"
+
+namespace etch::engine {
+namespace {
+
+using numerics::Activation;
+using numerics::kGroup;
+using numerics::kTileRows;
+using numerics::WeightFormat;
+using numerics::WeightView;
+
+constexpr size_t kLanes = 64;   // bytes of a vector: 16 rows times 4 columns
+constexpr size_t kVectors = 8;  // of a group
+constexpr auto kRows = static_cast<size_t>(kTileRows);
+
+// Levels of one group, (vector, lane), and the scale of each row.
+struct GroupLevels {
+  std::array<std::array<int16_t, kLanes>, kVectors> levels;
+  std::array<int32_t, kRows> scales;
+};
+
+const uint8_t* Raw(const std::byte* bytes) { return reinterpret_cast<const uint8_t*>(bytes); }
+
+void UnpackW3(const WeightView& view, const uint8_t* params, const uint8_t* codes,
+              GroupLevels& out) {
+  uint16_t table_bits = 0;
+  uint16_t scale_bits = 0;
+  std::memcpy(&table_bits, params, 2);
+  std::memcpy(&scale_bits, params + 2, 2);
+  std::array<int8_t, 16> both;  // the two tables, one after the other
+  std::memcpy(both.data(), view.levels->levels[0].data(), 8);
+  std::memcpy(both.data() + 8, view.levels->levels[1].data(), 8);
+  std::array<uint8_t, kLanes> table;  // 8 where the lane's row uses the second table
+  for (size_t row = 0; row < kRows; ++row) {
+    const int nibble = (params[4 + row % 8] >> (row < 8 ? 0 : 4)) & 15;
+    out.scales[row] = (nibble | (((scale_bits >> row) & 1) << 4)) - 16;
+    std::memset(table.data() + 4 * row, ((table_bits >> row) & 1) << 3, 4);
+  }
+  const uint8_t* plane0 = codes;
+  const uint8_t* plane1 = codes + 64;
+  const uint8_t* plane2 = codes + 128;
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    const int high = table[lane];
+    const int p0 = plane0[lane];
+    const int p1 = plane1[lane];
+    const int p2 = plane2[lane];
+    const auto level = [&](int code) { return both[static_cast<size_t>(code | high)]; };
+    out.levels[0][lane] = level(p0 & 7);
+    out.levels[1][lane] = level((p0 >> 3) & 7);
+    out.levels[2][lane] = level(p1 & 7);
+    out.levels[3][lane] = level((p1 >> 3) & 7);
+    out.levels[4][lane] = level(p2 & 7);
+    out.levels[5][lane] = level((p2 >> 3) & 7);
+    out.levels[6][lane] = level((p0 >> 6) | ((p2 >> 4) & 4));
+    out.levels[7][lane] = level((p1 >> 6) | ((p2 >> 5) & 4));
+  }
+}
+
+void UnpackW6(const uint8_t* params, const uint8_t* codes, GroupLevels& out) {
+  for (size_t row = 0; row < kRows; ++row) {
+    const int nibble = (params[row % 8] >> (row < 8 ? 0 : 4)) & 15;
+    const int high = (params[8 + row % 4] >> (2 * (row / 4))) & 3;
+    out.scales[row] = nibble | (high << 4);
+  }
+  for (size_t vector = 0; vector < kVectors; ++vector) {
+    const uint8_t* low = codes + vector % 4 * kLanes;
+    const uint8_t* high = codes + 256 + vector / 4 * kLanes;
+    const int low_shift = vector < 4 ? 0 : 4;
+    const int high_shift = static_cast<int>(2 * (vector % 4));
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const int code = ((low[lane] >> low_shift) & 15) | (((high[lane] >> high_shift) & 3) << 4);
+      out.levels[vector][lane] = static_cast<int16_t>(code - 32);
+    }
+  }
+}
+
+void UnpackW8(const uint8_t* codes, GroupLevels& out) {
+  out.scales.fill(1);
+  for (size_t vector = 0; vector < kVectors; ++vector) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      out.levels[vector][lane] = static_cast<int8_t>(codes[vector * kLanes + lane]);
+    }
+  }
+}
+
+// acc[row] += round(P · scale / 2^shift) for the sixteen rows of the tile.
+void AccumulateGroup(const GroupLevels& group, const int16_t* codes, int shift,
+                     std::array<int32_t, kRows>& acc) {
+  std::array<int32_t, kRows> products{};
+  for (size_t vector = 0; vector < kVectors; ++vector) {
+    const int16_t* levels = group.levels[vector].data();
+    const int16_t* inputs = codes + 4 * vector;
+    for (size_t row = 0; row < kRows; ++row) {
+      products[row] += levels[4 * row] * inputs[0] + levels[4 * row + 1] * inputs[1] +
+                       levels[4 * row + 2] * inputs[2] + levels[4 * row + 3] * inputs[3];
+    }
+  }
+  const int32_t half = shift == 0 ? 0 : 1 << (shift - 1);
+  for (size_t row = 0; row < kRows; ++row) {
+    acc[row] += (products[row] * group.scales[row] + half) >> shift;
+  }
+}
+
+void MultiplyTile(const WeightView& view, std::span<const Activation* const> inputs, int64_t tile,
+                  std::vector<std::array<int32_t, kRows>>& acc, int32_t* out) {
+  const std::byte* header = view.data + tile * numerics::TileBytes(view.format, view.cols);
+  const uint8_t* params = Raw(header + numerics::kTileHeaderBytes);
+  const uint8_t* codes = params + numerics::ParamBytes(view.format, view.cols);
+  const int base = numerics::BaseShift(view.format, inputs.front()->format);
+  acc.assign(inputs.size(), {});
+  GroupLevels levels;
+  for (int64_t group = 0; group < numerics::GroupCount(view.cols); ++group) {
+    if (view.format == WeightFormat::kW3) {
+      UnpackW3(view, params, codes, levels);
+    } else if (view.format == WeightFormat::kW6) {
+      UnpackW6(params, codes, levels);
+    } else {
+      UnpackW8(codes, levels);
+    }
+    params += view.format == WeightFormat::kW8 ? 0 : 12;
+    codes += numerics::GroupCodeBytes(view.format);
+    for (size_t input = 0; input < inputs.size(); ++input) {
+      const Activation& x = *inputs[input];
+      AccumulateGroup(levels, x.codes.data() + group * kGroup,
+                      base + x.max_shift - x.shifts[static_cast<size_t>(group)], acc[input]);
+    }
+  }
+  for (int64_t row = tile * kTileRows; row < std::min((tile + 1) * kTileRows, view.rows); ++row) {
+    const numerics::Scale16 scale = numerics::RowScale(view, row);
+    for (size_t input = 0; input < inputs.size(); ++input) {
+      out[static_cast<int64_t>(input) * view.rows + row] =
+          numerics::FinishRow(acc[input][static_cast<size_t>(row % kTileRows)], scale,
+                              inputs[input]->max_shift, inputs[input]->point, base);
+    }
+  }
+}
+
+void MultiplyTiles(const WeightView& weights, std::span<const Activation* const> inputs,
+                   int64_t tile_begin, int64_t tile_end, int32_t* out) {
+  std::vector<std::array<int32_t, kRows>> acc;
+  for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
+    MultiplyTile(weights, inputs, tile, acc, out);
+  }
+}
+
+}  // namespace
+
+const KernelSet kGenericKernels = {"generic", MultiplyTiles};
+
+}  // namespace etch::engine

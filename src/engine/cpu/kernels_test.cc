@@ -1,0 +1,145 @@
+// Every kernel set of this machine against numerics/: all formats, many shapes, extreme values.
+
+#include "engine/cpu/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <tuple>
+
+#include "engine/random_model_test.h"
+#include "numerics/linear.h"
+
+namespace etch::engine {
+namespace {
+
+using numerics::Activation;
+using numerics::ActivationFormat;
+using numerics::WeightFormat;
+
+struct Case {
+  const KernelSet* kernels;
+  WeightFormat weights;
+  ActivationFormat input;
+};
+
+class KernelsMatch : public ::testing::TestWithParam<Case> {};
+
+std::vector<Activation> RandomInputs(int64_t cols, ActivationFormat format, size_t count,
+                                     std::mt19937& random) {
+  std::vector<Activation> inputs(count);
+  for (size_t index = 0; index < count; ++index) {
+    std::vector<int32_t> values(static_cast<size_t>(cols));
+    for (int32_t& value : values) {
+      // Blocks of very different size: some coarsened by the largest.
+      const int bits = std::uniform_int_distribution<int>(1, index % 2 == 0 ? 31 : 18)(random);
+      const auto bound = static_cast<int32_t>((int64_t{1} << bits) - 1);
+      value = std::uniform_int_distribution<int32_t>(-bound, bound)(random);
+    }
+    numerics::QuantizeActivation(values, format, inputs[index]);
+  }
+  return inputs;
+}
+
+void ExpectEqual(const Case& what, const numerics::WeightView& view,
+                 const std::vector<Activation>& inputs) {
+  std::vector<const Activation*> pointers;
+  std::vector<int32_t> expected;
+  for (const Activation& input : inputs) {
+    pointers.push_back(&input);
+    std::vector<int32_t> column(static_cast<size_t>(view.rows));
+    numerics::MultiplyMatrix(view, input, column);
+    expected.insert(expected.end(), column.begin(), column.end());
+  }
+  std::vector<int32_t> out(expected.size(), 12345);
+  const int64_t tiles = numerics::TileCount(view.rows);
+  // In two parts, as threads split it.
+  what.kernels->multiply_tiles(view, pointers, 0, tiles / 2, out.data());
+  what.kernels->multiply_tiles(view, pointers, tiles / 2, tiles, out.data());
+  EXPECT_EQ(out, expected) << view.rows << " x " << view.cols;
+}
+
+TEST_P(KernelsMatch, ForManyShapes) {
+  std::mt19937 random(99);
+  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 1},
+                                   {16, 32},
+                                   {17, 33},
+                                   {5, 64},
+                                   {31, 172},
+                                   {48, 31},
+                                   {33, 576},
+                                   {15, 4096},
+                                   {100, 95}}) {
+    const auto data = test::RandomWeights(GetParam().weights, rows, cols, 1e-3, random);
+    const numerics::WeightView view{GetParam().weights, rows, cols, data.data(),
+                                    &numerics::kDefaultLevels};
+    for (const size_t count : {1, 2, 5}) {
+      ExpectEqual(GetParam(), view, RandomInputs(cols, GetParam().input, count, random));
+    }
+  }
+}
+
+// The largest levels, scales and inputs, of equal and of alternating sign, at the widest matrix.
+TEST_P(KernelsMatch, AtTheBounds) {
+  const int64_t cols = model::kMaxFfnDim;
+  const WeightFormat format = GetParam().weights;
+  const numerics::LevelTables levels = {
+      {{{{-31, 31, -31, 31, 0, 31, 31, -31}}, {{31, -31, 31, 31, 31, 31, 31, 31}}}}};
+  std::vector<std::byte> data(static_cast<size_t>(numerics::WeightBytes(format, 16, cols)));
+  for (int64_t row = 0; row < 16; ++row) {
+    numerics::PackRowScale(data, row, {0xffff, static_cast<int8_t>(-20 - row)});
+    for (int64_t group = 0; group < numerics::GroupCount(cols); ++group) {
+      numerics::RowGroup values;
+      values.codes.fill(static_cast<int8_t>(format == WeightFormat::kW3   ? row % 2
+                                            : format == WeightFormat::kW6 ? 63 * (row % 2)
+                                            : row % 2 == 0                ? -127
+                                                                          : 127));
+      values.scale = static_cast<int8_t>(format == WeightFormat::kW3   ? -16
+                                         : format == WeightFormat::kW6 ? 63
+                                                                       : 1);
+      numerics::PackGroup(format, cols, data, row, group, values);
+    }
+  }
+  const numerics::WeightView view{format, 16, cols, data.data(), &levels};
+  std::vector<Activation> inputs(2);
+  std::vector<int32_t> values(static_cast<size_t>(cols), numerics::kMax32);
+  numerics::QuantizeActivation(values, GetParam().input, inputs[0]);
+  for (size_t index = 0; index < values.size(); index += 2) {
+    values[index] = index % 64 == 0 ? -numerics::kMax32 : 1;
+  }
+  numerics::QuantizeActivation(values, GetParam().input, inputs[1]);
+  ExpectEqual(GetParam(), view, inputs);
+}
+
+std::vector<Case> Cases() {
+  std::vector<Case> cases;
+  for (const KernelSet* kernels : AvailableKernels()) {
+    for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6, WeightFormat::kW8}) {
+      for (const ActivationFormat input : {ActivationFormat::kA8, ActivationFormat::kA16}) {
+        cases.push_back({kernels, weights, input});
+      }
+    }
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Sets, KernelsMatch, ::testing::ValuesIn(Cases()),
+                         [](const ::testing::TestParamInfo<Case>& at) {
+                           return std::string(at.param.kernels->isa) + "_" +
+                                  std::string(numerics::FormatName(at.param.weights)) +
+                                  (at.param.input == ActivationFormat::kA8 ? "_A8" : "_A16");
+                         });
+
+TEST(SelectKernels, ByNameOrTheBest) {
+  const auto best = SelectKernels("");
+  ASSERT_TRUE(best);
+  EXPECT_EQ(*best, AvailableKernels().front());
+  const auto generic = SelectKernels("generic");
+  ASSERT_TRUE(generic);
+  EXPECT_EQ((*generic)->isa, "generic");
+  const auto unknown = SelectKernels("mmx");
+  ASSERT_FALSE(unknown);
+  EXPECT_NE(unknown.error().message.find("generic"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace etch::engine

@@ -1,0 +1,177 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <set>
+
+#include "engine/backend.h"
+
+namespace etch::engine {
+namespace {
+
+// One pass over the base serves at most this many columns; longer prompts take several.
+constexpr int64_t kMaxColumns = 256;
+constexpr int64_t kDefaultContext = 4096;
+
+Status CheckAdapter(const model::Config& config, const ActiveAdapter& adapter) {
+  const AdapterWeights& weights = *adapter.weights;
+  if (weights.n_layers != config.n_layers) {
+    return Fail(ErrorCode::kMismatch, "adapter \"{}\" has {} layers, the model {}", weights.name,
+                weights.n_layers, config.n_layers);
+  }
+  for (int64_t layer = 0; layer < config.n_layers; ++layer) {
+    for (const model::Role role : model::kBlockLinears) {
+      const AdapterLinear& linear = weights.Linear(layer, role);
+      const auto [rows, cols] = model::TensorShape(config, role);
+      if (linear.rank > 0 && (linear.a_float.size() != static_cast<size_t>(linear.rank * cols) ||
+                              linear.b_float.size() != static_cast<size_t>(rows * linear.rank))) {
+        return Fail(ErrorCode::kMismatch, "adapter \"{}\": {} was lowered for another shape",
+                    weights.name, model::TensorName(role, layer));
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<BackendKind> ParseBackend(std::string_view name) {
+  for (const BackendKind kind : {BackendKind::kCpu, BackendKind::kReference, BackendKind::kFloat}) {
+    if (name == BackendName(kind)) {
+      return kind;
+    }
+  }
+  return Fail(ErrorCode::kInvalidArgument, "no backend \"{}\"; there are cpu, reference and float",
+              name);
+}
+
+std::string_view BackendName(BackendKind kind) {
+  switch (kind) {
+    case BackendKind::kCpu:
+      return "cpu";
+    case BackendKind::kReference:
+      return "reference";
+    case BackendKind::kFloat:
+      return "float";
+  }
+  return "";
+}
+
+Session::~Session() = default;
+
+std::span<const int32_t> Session::logits(int64_t row) const {
+  ETCH_CHECK(row >= 0 && row < logit_rows_, "row {} of {}", row, logit_rows_);
+  return std::span(logits_).subspan(static_cast<size_t>(row * vocab_size_),
+                                    static_cast<size_t>(vocab_size_));
+}
+
+void Session::Truncate(int64_t position) {
+  ETCH_CHECK(position >= 0 && position <= position_, "{} of {}", position, position_);
+  position_ = position;
+}
+
+Engine::~Engine() = default;
+
+Result<std::unique_ptr<Engine>> Engine::Create(const image::Image& image,
+                                               const EngineOptions& options) {
+  const model::Config& config = image.config();
+  if (image.is_source() && options.backend != BackendKind::kFloat) {
+    return Fail(ErrorCode::kUnsupported,
+                "{}: holds the original weights (--recipe source), which only --backend float runs",
+                image.path().string());
+  }
+  if (options.context < 0 || options.context > config.context) {
+    return Fail(ErrorCode::kInvalidArgument, "context {} is not in 1 to {}, the model's own",
+                options.context, config.context);
+  }
+  std::unique_ptr<Engine> engine(new Engine());
+  engine->image_ = &image;
+  switch (options.backend) {
+    case BackendKind::kReference:
+      engine->backend_ = MakeReferenceBackend(image);
+      break;
+    case BackendKind::kFloat:
+      engine->backend_ = MakeFloatBackend(image, options.threads);
+      break;
+    case BackendKind::kCpu: {
+      ETCH_ASSIGN_OR_RETURN(engine->backend_, MakeCpuBackend(image, options.threads, options.isa));
+      break;
+    }
+  }
+  engine->info_ = {
+      std::string(BackendName(options.backend)), engine->backend_->isa(),
+      engine->backend_->threads(),
+      options.context > 0 ? options.context : std::min(config.context, kDefaultContext),
+      engine->backend_->kv_bytes_per_token()};
+  return engine;
+}
+
+Result<std::unique_ptr<Session>> Engine::NewSession(const SessionOptions& options) const {
+  const model::Config& config = image_->config();
+  const int64_t context = options.context > 0 ? options.context : info_.context;
+  if (options.context < 0 || context > config.context) {
+    return Fail(ErrorCode::kInvalidArgument, "context {} is not in 1 to {}, the model's own",
+                options.context, config.context);
+  }
+  for (const ActiveAdapter& adapter : options.adapters) {
+    ETCH_TRY(CheckAdapter(config, adapter));
+  }
+  std::unique_ptr<Session> session(new Session());
+  ETCH_ASSIGN_OR_RETURN(session->state_, backend_->NewState(context));
+  session->context_ = context;
+  session->adapters_ = options.adapters;
+  session->vocab_size_ = config.vocab_size;
+  return session;
+}
+
+Status Engine::Forward(std::span<const Step> steps) {
+  const int64_t vocabulary = image_->config().vocab_size;
+  std::set<const Session*> seen;
+  for (const Step& step : steps) {
+    const auto count = static_cast<int64_t>(step.tokens.size());
+    ETCH_CHECK(seen.insert(step.session).second, "a session stands in two steps of one pass");
+    if (count > step.session->context_ - step.session->position_) {
+      return Fail(ErrorCode::kContextExceeded,
+                  "{} tokens after {} exceed the context of {}; start with a longer --context",
+                  count, step.session->position_, step.session->context_);
+    }
+    for (const TokenId token : step.tokens) {
+      if (token < 0 || token >= vocabulary) {
+        return Fail(ErrorCode::kInvalidArgument, "token {} is outside of the vocabulary of {}",
+                    token, vocabulary);
+      }
+    }
+  }
+
+  std::vector<Column> columns;
+  for (const Step& step : steps) {
+    Session& session = *step.session;
+    const size_t count = step.tokens.size();
+    const size_t wanted = step.logits == LogitsWanted::kNone || count == 0 ? 0
+                          : step.logits == LogitsWanted::kLast             ? 1
+                                                                           : count;
+    session.logit_rows_ = static_cast<int64_t>(wanted);
+    session.logits_.resize(wanted * static_cast<size_t>(vocabulary));
+    for (size_t index = 0; index < count; ++index) {
+      Column column{session.state_.get(),
+                    session.adapters_,
+                    step.tokens[index],
+                    session.position_ + static_cast<int64_t>(index),
+                    {}};
+      if (index >= count - wanted) {
+        column.logits = std::span(session.logits_)
+                            .subspan((index - (count - wanted)) * static_cast<size_t>(vocabulary),
+                                     static_cast<size_t>(vocabulary));
+      }
+      columns.push_back(column);
+    }
+    session.position_ += static_cast<int64_t>(count);
+  }
+  for (std::span<const Column> rest = columns; !rest.empty();) {
+    const size_t now = std::min(rest.size(), static_cast<size_t>(kMaxColumns));
+    backend_->Forward(rest.first(now));
+    rest = rest.subspan(now);
+  }
+  return {};
+}
+
+}  // namespace etch::engine

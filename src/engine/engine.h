@@ -1,0 +1,128 @@
+#pragma once
+
+// The engine: two nouns. An Engine is an image ready to run on one backend; a Session is one
+// sequence with its context memory and its adapters. Callers see token ids and logits, never a
+// tensor.
+//
+//   auto engine = Engine::Create(image, {});
+//   auto session = (*engine)->NewSession({});
+//   Step step{session->get(), prompt};
+//   (*engine)->Forward({&step, 1});
+//   TokenId next = numerics::Greedy((*session)->logits());
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/adapter_weights.h"
+#include "image/image.h"
+#include "model/vocabulary.h"
+
+namespace etch::engine {
+
+using model::TokenId;
+
+enum class BackendKind {
+  kCpu,        // threaded integer engine: the one to use
+  kReference,  // the contract as written, one thread, slow: the truth that the others are tested
+               // against
+  kFloat,      // the floating-point twin, over the image's weights dequantised or original
+};
+Result<BackendKind> ParseBackend(std::string_view name);
+std::string_view BackendName(BackendKind kind);
+
+struct EngineOptions {
+  BackendKind backend = BackendKind::kCpu;
+  int threads = 0;  // 0: one for each processor
+  std::string isa;  // instruction set of the cpu backend by name; empty: the best the machine has
+  int64_t context = 0;  // default length of a session's context; 0: the model's, at most 4096
+};
+
+struct SessionOptions {
+  int64_t context = 0;  // tokens; 0: the engine's default
+  std::vector<ActiveAdapter> adapters;
+};
+
+class Backend;
+struct SessionState;  // defined by the backend
+
+class Session {
+ public:
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  int64_t position() const { return position_; }  // tokens in the context
+  int64_t context() const { return context_; }
+  std::span<const ActiveAdapter> adapters() const { return adapters_; }
+
+  // Logits of the last Forward that computed any: row 0 … rows-1 of vocab_size values each, R32 (16
+  // fraction bits). The float backend rounds its own to the same format.
+  std::span<const int32_t> logits(int64_t row = 0) const;
+  int64_t logit_rows() const { return logit_rows_; }
+
+  // Forgets every token from `position` on.
+  void Truncate(int64_t position);
+
+ private:
+  friend class Engine;
+  Session() = default;
+
+  int64_t position_ = 0;
+  int64_t context_ = 0;
+  std::vector<ActiveAdapter> adapters_;
+  std::unique_ptr<SessionState> state_;
+  std::vector<int32_t> logits_;
+  int64_t logit_rows_ = 0;
+  int64_t vocab_size_ = 0;
+};
+
+enum class LogitsWanted { kNone, kLast, kAll };
+
+// Tokens to append to a session in one pass.
+struct Step {
+  Session* session = nullptr;
+  std::span<const TokenId> tokens;
+  LogitsWanted logits = LogitsWanted::kLast;
+};
+
+struct EngineInfo {
+  std::string backend;
+  std::string isa;
+  int threads = 1;
+  int64_t context = 0;  // default of a session
+  int64_t kv_bytes_per_token = 0;
+};
+
+class Engine {
+ public:
+  // `image` must outlive the engine. kUnsupported for a source image on an integer backend.
+  static Result<std::unique_ptr<Engine>> Create(const image::Image& image,
+                                                const EngineOptions& options);
+  ~Engine();
+
+  // kInvalidArgument when the context is longer than the model's; kNoSpace when its memory cannot
+  // be had; kMismatch for an adapter that was lowered for another shape. Thread-safe.
+  Result<std::unique_ptr<Session>> NewSession(const SessionOptions& options) const;
+
+  // Appends each step's tokens to its session, in one pass over the base for all of them; sessions
+  // must differ. Checked before anything is computed: kContextExceeded when a context would
+  // overflow, kInvalidArgument for a token outside of the vocabulary. The result of a step does not
+  // depend on the other steps, nor on how its tokens are cut into calls. One caller at a time.
+  Status Forward(std::span<const Step> steps);
+
+  const EngineInfo& info() const { return info_; }
+  const image::Image& image() const { return *image_; }
+
+ private:
+  Engine() = default;
+
+  const image::Image* image_ = nullptr;
+  std::unique_ptr<Backend> backend_;
+  EngineInfo info_;
+};
+
+}  // namespace etch::engine

@@ -1,0 +1,259 @@
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "engine/random_model_test.h"
+#include "engine/scheduler.h"
+#include "numerics/sampler.h"
+
+namespace etch::engine {
+namespace {
+
+using Logits = std::vector<int32_t>;
+using test::OddConfig;
+using test::RandomAdapter;
+using test::RandomImage;
+
+std::unique_ptr<Engine> MakeEngine(const image::Image& image, BackendKind backend,
+                                   int threads = 1) {
+  auto engine = Engine::Create(image, {backend, threads, "", 0});
+  EXPECT_TRUE(engine) << (engine ? "" : engine.error().message);
+  return std::move(*engine);
+}
+
+std::vector<TokenId> SomeTokens(const model::Config& config, size_t count) {
+  std::vector<TokenId> tokens(count);
+  for (size_t index = 0; index < count; ++index) {
+    tokens[index] = static_cast<TokenId>((7 * index * index + 3 * index + 1) %
+                                         static_cast<size_t>(config.vocab_size));
+  }
+  return tokens;
+}
+
+std::unique_ptr<Session> MakeSession(Engine& engine, std::vector<ActiveAdapter> adapters = {}) {
+  auto session = engine.NewSession({0, std::move(adapters)});
+  EXPECT_TRUE(session) << (session ? "" : session.error().message);
+  return std::move(*session);
+}
+
+// Logits of every position, the tokens given in pieces of `piece`.
+std::vector<Logits> AllLogits(Engine& engine, const std::vector<TokenId>& tokens, size_t piece,
+                              std::vector<ActiveAdapter> adapters = {}) {
+  const auto session = MakeSession(engine, std::move(adapters));
+  std::vector<Logits> all;
+  for (size_t begin = 0; begin < tokens.size(); begin += piece) {
+    const size_t count = std::min(piece, tokens.size() - begin);
+    const Step step{session.get(), std::span(tokens).subspan(begin, count), LogitsWanted::kAll};
+    const Status status = engine.Forward({&step, 1});
+    EXPECT_TRUE(status) << (status ? "" : status.error().message);
+    for (int64_t row = 0; row < session->logit_rows(); ++row) {
+      all.emplace_back(session->logits(row).begin(), session->logits(row).end());
+    }
+  }
+  return all;
+}
+
+class EngineShapes : public ::testing::TestWithParam<model::Config> {};
+
+TEST_P(EngineShapes, CpuEqualsReferenceBitForBit) {
+  const auto image = RandomImage(GetParam(), 1);
+  const std::vector<TokenId> tokens = SomeTokens(GetParam(), 70);
+  const std::vector<std::vector<ActiveAdapter>> settings = {
+      {},
+      {{RandomAdapter(GetParam(), 16, 2)}},
+      {{RandomAdapter(GetParam(), 3, 3), 1 << 15}, {RandomAdapter(GetParam(), 40, 4), -(1 << 16)}}};
+  const auto reference = MakeEngine(*image, BackendKind::kReference);
+  std::vector<std::vector<Logits>> results;
+  for (const auto& adapters : settings) {
+    const std::vector<Logits> expected = AllLogits(*reference, tokens, 1, adapters);
+    EXPECT_EQ(AllLogits(*reference, tokens, 9, adapters), expected);
+    for (const int threads : {1, 2, 3}) {
+      const auto cpu = MakeEngine(*image, BackendKind::kCpu, threads);
+      EXPECT_EQ(AllLogits(*cpu, tokens, tokens.size(), adapters), expected) << threads;
+      EXPECT_EQ(AllLogits(*cpu, tokens, 1, adapters), expected) << threads;
+      EXPECT_EQ(AllLogits(*cpu, tokens, 13, adapters), expected) << threads;
+    }
+    results.push_back(expected);
+  }
+  EXPECT_NE(results[0], results[1]);  // adapters act
+  EXPECT_NE(results[1], results[2]);
+}
+
+TEST_P(EngineShapes, TheTwinAgreesToQuantisationAccuracy) {
+  const auto image = RandomImage(GetParam(), 5);
+  const std::vector<TokenId> tokens = SomeTokens(GetParam(), 40);
+  const std::vector<ActiveAdapter> adapters = {{RandomAdapter(GetParam(), 8, 6)}};
+  const auto twin = AllLogits(*MakeEngine(*image, BackendKind::kFloat), tokens, 40, adapters);
+  const auto cpu = AllLogits(*MakeEngine(*image, BackendKind::kCpu), tokens, 40, adapters);
+  double error = 0.0;
+  double energy = 0.0;
+  for (size_t row = 0; row < twin.size(); ++row) {
+    for (size_t token = 0; token < twin[row].size(); ++token) {
+      error += std::pow(static_cast<double>(twin[row][token]) - cpu[row][token], 2);
+      energy += std::pow(static_cast<double>(twin[row][token]), 2);
+    }
+  }
+  // Eight-bit inputs in blocks of 32 err by 0.84 % a product (docs/numeric-contract.md §15); in the
+  // worst case the errors of the products that stand one after the other (four a layer, and the
+  // head) add up.
+  const double products = 4.0 * static_cast<double>(GetParam().n_layers) + 1.0;
+  EXPECT_LT(std::sqrt(error / energy), 0.0084 * products);
+  EXPECT_GT(error, 0.0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, EngineShapes,
+                         ::testing::Values(OddConfig(), test::WideHeadConfig()));
+
+TEST(Engine, ABatchGivesEachSessionWhatItGetsAlone) {
+  const model::Config config = OddConfig();
+  const auto image = RandomImage(config, 7);
+  const auto adapter = RandomAdapter(config, 16, 8);
+  for (const BackendKind kind : {BackendKind::kCpu, BackendKind::kReference, BackendKind::kFloat}) {
+    const auto engine = MakeEngine(*image, kind, 2);
+    const std::vector<TokenId> tokens = SomeTokens(config, 30);
+    const std::vector<std::vector<ActiveAdapter>> settings = {
+        {}, {{adapter}}, {{adapter, 1 << 14}}};
+    std::vector<std::unique_ptr<Session>> sessions;
+    for (const auto& adapters : settings) {
+      sessions.push_back(MakeSession(*engine, adapters));
+    }
+    // Different lengths in one pass, then one token each.
+    std::vector<Step> steps = {{sessions[0].get(), std::span(tokens).first(5)},
+                               {sessions[1].get(), std::span(tokens).first(12)},
+                               {sessions[2].get(), std::span(tokens).first(1)}};
+    ASSERT_TRUE(engine->Forward(steps));
+    for (size_t index = 0; index < sessions.size(); ++index) {
+      const size_t at = static_cast<size_t>(sessions[index]->position());
+      steps[index].tokens = std::span(tokens).subspan(at, 1);
+    }
+    ASSERT_TRUE(engine->Forward(steps));
+    for (size_t index = 0; index < sessions.size(); ++index) {
+      const auto position = static_cast<size_t>(sessions[index]->position());
+      const std::vector<TokenId> prefix(tokens.begin(),
+                                        tokens.begin() + static_cast<std::ptrdiff_t>(position));
+      const Logits alone = AllLogits(*engine, prefix, 4, settings[index]).back();
+      EXPECT_EQ(Logits(sessions[index]->logits().begin(), sessions[index]->logits().end()), alone);
+    }
+  }
+}
+
+TEST(Engine, TruncateForgets) {
+  const model::Config config = OddConfig();
+  const auto image = RandomImage(config, 9);
+  for (const BackendKind kind : {BackendKind::kCpu, BackendKind::kReference, BackendKind::kFloat}) {
+    const auto engine = MakeEngine(*image, kind);
+    const std::vector<TokenId> tokens = SomeTokens(config, 20);
+    const auto session = MakeSession(*engine);
+    Step step{session.get(), tokens};
+    ASSERT_TRUE(engine->Forward({&step, 1}));
+    session->Truncate(4);
+    const std::vector<TokenId> other = {5, 6, 7};
+    step = {session.get(), other};
+    ASSERT_TRUE(engine->Forward({&step, 1}));
+    EXPECT_EQ(session->position(), 7);
+    const std::vector<TokenId> whole = {tokens[0], tokens[1], tokens[2], tokens[3], 5, 6, 7};
+    EXPECT_EQ(Logits(session->logits().begin(), session->logits().end()),
+              AllLogits(*engine, whole, 7).back());
+  }
+}
+
+TEST(Engine, LogitsAreKeptAsAsked) {
+  const auto image = RandomImage(OddConfig(), 10);
+  const auto engine = MakeEngine(*image, BackendKind::kCpu);
+  const auto session = MakeSession(*engine);
+  const std::vector<TokenId> tokens = {1, 2, 3};
+  Step step{session.get(), tokens, LogitsWanted::kNone};
+  ASSERT_TRUE(engine->Forward({&step, 1}));
+  EXPECT_EQ(session->logit_rows(), 0);
+  step.logits = LogitsWanted::kLast;
+  ASSERT_TRUE(engine->Forward({&step, 1}));
+  EXPECT_EQ(session->logit_rows(), 1);
+  step.logits = LogitsWanted::kAll;
+  ASSERT_TRUE(engine->Forward({&step, 1}));
+  EXPECT_EQ(session->logit_rows(), 3);
+  EXPECT_EQ(session->position(), 9);
+}
+
+TEST(Engine, PromptsLongerThanOnePassAreCutIntoSeveral) {
+  const auto image = RandomImage(OddConfig(), 11);
+  const auto engine = MakeEngine(*image, BackendKind::kCpu, 2);
+  const std::vector<TokenId> tokens = SomeTokens(OddConfig(), 300);
+  EXPECT_EQ(AllLogits(*engine, tokens, 300).back(), AllLogits(*engine, tokens, 100).back());
+}
+
+TEST(Engine, RefusesWhatItCannotRun) {
+  const model::Config config = OddConfig();
+  const auto image = RandomImage(config, 12);
+  const auto engine = MakeEngine(*image, BackendKind::kCpu);
+  const auto code = [](const auto& result) {
+    EXPECT_FALSE(result);
+    return result ? ErrorCode::kIo : result.error().code;
+  };
+  EXPECT_EQ(code(Engine::Create(*image, {BackendKind::kCpu, 1, "", 321})),
+            ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(Engine::Create(*image, {BackendKind::kCpu, 1, "no-such-set", 0})),
+            ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(ParseBackend("gpu")), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(engine->NewSession({321, {}})), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(engine->NewSession({-1, {}})), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(engine->NewSession({0, {{RandomAdapter(test::WideHeadConfig(), 4, 1)}}})),
+            ErrorCode::kMismatch);
+  model::Config other = config;
+  other.ffn_dim = 96;
+  EXPECT_EQ(code(engine->NewSession({0, {{RandomAdapter(other, 4, 1)}}})), ErrorCode::kMismatch);
+
+  auto session = engine->NewSession({4, {}});
+  ASSERT_TRUE(session);
+  const std::vector<TokenId> five(5, 1);
+  Step step{session->get(), five};
+  EXPECT_EQ(code(engine->Forward({&step, 1})), ErrorCode::kContextExceeded);
+  const std::vector<TokenId> unknown = {67};
+  step = {session->get(), unknown};
+  EXPECT_EQ(code(engine->Forward({&step, 1})), ErrorCode::kInvalidArgument);
+  EXPECT_EQ((*session)->position(), 0);  // nothing happened
+}
+
+TEST(Engine, TokenStreamsAreEqualGreedyAndSampled) {
+  const model::Config config = OddConfig();
+  const auto image = RandomImage(config, 13);
+  const auto adapter = RandomAdapter(config, 16, 14);
+  for (const bool greedy : {true, false}) {
+    const auto sampling =
+        numerics::ToConfig({greedy ? 0.0 : 0.9, greedy ? 0 : 20, 0.95, 0.02, 1234});
+    std::vector<std::vector<TokenId>> streams;
+    for (const auto& [kind, threads] :
+         {std::pair(BackendKind::kReference, 1), std::pair(BackendKind::kCpu, 1),
+          std::pair(BackendKind::kCpu, 2)}) {
+      const auto engine = MakeEngine(*image, kind, threads);
+      const auto session = MakeSession(*engine, {{adapter}});
+      std::vector<TokenId> stream = {3};
+      while (stream.size() < 120) {
+        const Step step{session.get(), std::span(stream).last(1)};
+        ASSERT_TRUE(engine->Forward({&step, 1}));
+        stream.push_back(
+            numerics::Sample(session->logits(), sampling, stream.size(), 0, image->tables()));
+      }
+      streams.push_back(stream);
+    }
+    EXPECT_EQ(streams[1], streams[0]);
+    EXPECT_EQ(streams[2], streams[0]);
+  }
+}
+
+TEST(Logprobs, AreThoseOfTheSoftmax) {
+  const std::vector<int32_t> logits = {0, 1 << 16, 1 << 16, -(3 << 16)};
+  const double total = 1.0 + 2.0 * std::exp(1.0) + std::exp(-3.0);
+  EXPECT_NEAR(Logprob(logits, 0), -std::log(total), 1e-12);
+  const auto top = TopLogprobs(logits, 3);
+  ASSERT_EQ(top.size(), 3U);
+  EXPECT_EQ(top[0].token, 1);  // the lowest id among equals
+  EXPECT_EQ(top[1].token, 2);
+  EXPECT_EQ(top[2].token, 0);
+  EXPECT_NEAR(top[1].logprob, 1.0 - std::log(total), 1e-12);
+  EXPECT_EQ(TopLogprobs(logits, 20).size(), 4U);
+}
+
+}  // namespace
+}  // namespace etch::engine

@@ -1,0 +1,191 @@
+#pragma once
+
+// Models and adapters for the tests of the engine: random codes under scales that keep activations
+// of order one, in shapes that fill neither tiles nor groups.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+#include <random>
+#include <string>
+
+#include "engine/adapter_weights.h"
+#include "image/writer.h"
+#include "support/data.h"
+
+namespace etch::engine::test {
+
+// Two layers, grouped heads of 8, widths 48 and 172: no multiple of 32 anywhere.
+inline model::Config OddConfig() {
+  model::Config config;
+  config.dim = 48;
+  config.ffn_dim = 172;
+  config.n_layers = 2;
+  config.n_heads = 6;
+  config.n_kv_heads = 3;
+  config.head_dim = 8;
+  config.vocab_size = 67;
+  config.context = 320;
+  return config;
+}
+
+// One layer with heads of 80 channels (blocks of 32, 32 and 16) and more query width than dim.
+inline model::Config WideHeadConfig() {
+  model::Config config = OddConfig();
+  config.n_layers = 1;
+  config.n_heads = 4;
+  config.n_kv_heads = 1;
+  config.head_dim = 80;
+  config.tied_embeddings = true;
+  return config;
+}
+
+// WeightBytes(format, rows, cols) bytes: random codes and group parameters under row scales near
+// `magnitude`.
+inline std::vector<std::byte> RandomWeights(numerics::WeightFormat format, int64_t rows,
+                                            int64_t cols, double magnitude, std::mt19937& random) {
+  using numerics::WeightFormat;
+  std::vector<std::byte> data(static_cast<size_t>(numerics::WeightBytes(format, rows, cols)));
+  const auto pick = [&](int low, int high) {
+    return static_cast<int8_t>(std::uniform_int_distribution<int>(low, high)(random));
+  };
+  const auto tile_bytes = static_cast<size_t>(numerics::TileBytes(format, cols));
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto tile = std::span(data).subspan(
+        static_cast<size_t>(row / numerics::kTileRows) * tile_bytes, tile_bytes);
+    const int64_t lane = row % numerics::kTileRows;
+    const double spread = std::uniform_real_distribution<double>(0.5, 2.0)(random);
+    numerics::PackRowScale(tile, lane, numerics::ToScale16(magnitude * spread));
+    for (int64_t group = 0; group < numerics::GroupCount(cols); ++group) {
+      numerics::RowGroup values;
+      for (int8_t& code : values.codes) {
+        code = format == WeightFormat::kW3   ? pick(0, 7)
+               : format == WeightFormat::kW6 ? pick(0, 63)
+                                             : pick(-127, 127);
+      }
+      if (format == WeightFormat::kW3) {
+        values.scale = pick(-16, 15);
+        values.table = static_cast<uint8_t>(pick(0, 1));
+      } else if (format == WeightFormat::kW6) {
+        values.scale = pick(0, 63);
+      }
+      numerics::PackGroup(format, cols, tile, lane, group, values);
+    }
+  }
+  return data;
+}
+
+// Row scale with which a random matrix of `cols` inputs gives outputs of order one.
+inline double UnitMagnitude(numerics::WeightFormat format, int64_t cols) {
+  const double level = format == numerics::WeightFormat::kW3   ? 16.0 * 9.0
+                       : format == numerics::WeightFormat::kW6 ? 18.0 * 36.0
+                                                               : 73.0;
+  return 1.0 / (level * std::sqrt(static_cast<double>(cols)));
+}
+
+// Writes and opens an image with W6 for the embedding, wv and down, W3 elsewhere, and A16 for down
+// and the head.
+inline std::unique_ptr<image::Image> RandomImage(const model::Config& config, uint32_t seed) {
+  using model::Role;
+  using numerics::WeightFormat;
+  std::mt19937 random(seed);
+  image::ImageHeader header;
+  header.name = "random";
+  header.config = config;
+  for (int64_t token = 0; token < config.vocab_size; ++token) {
+    header.vocabulary.tokens.push_back({"t" + std::to_string(token)});
+  }
+  header.input_formats.assign(static_cast<size_t>(config.n_layers * model::kLayerSites + 1),
+                              numerics::ActivationFormat::kA8);
+  for (int64_t layer = 0; layer < config.n_layers; ++layer) {
+    header.input_formats[static_cast<size_t>(layer * model::kLayerSites + 3)] =
+        numerics::ActivationFormat::kA16;
+  }
+  header.input_formats.back() = numerics::ActivationFormat::kA16;
+  const std::filesystem::path path =
+      etch::test::TemporaryFolder() / ("random-" + std::to_string(seed) + ".etch");
+  auto writer = image::ImageWriter::Create(path, header);
+  EXPECT_TRUE(writer) << (writer ? "" : writer.error().message);
+  const auto matrix = [&](Role role, int64_t layer, WeightFormat format, double gain) {
+    const auto [rows, cols] = model::TensorShape(config, role);
+    const Status added = writer->AddMatrix(
+        role, layer, format,
+        RandomWeights(format, rows, cols, gain * UnitMagnitude(format, cols), random));
+    EXPECT_TRUE(added) << (added ? "" : added.error().message);
+  };
+  const auto norm = [&](Role role, int64_t layer) {
+    std::vector<float> gains(static_cast<size_t>(config.dim));
+    for (float& gain : gains) {
+      gain = std::uniform_real_distribution<float>(-0.5F, 1.5F)(random);
+    }
+    EXPECT_TRUE(writer->AddNorm(role, layer, gains));
+  };
+  matrix(Role::kTokenEmbedding, 0, WeightFormat::kW6, std::sqrt(static_cast<double>(config.dim)));
+  for (int64_t layer = 0; layer < config.n_layers; ++layer) {
+    norm(Role::kAttentionNorm, layer);
+    norm(Role::kFfnNorm, layer);
+    for (const Role role : model::kBlockLinears) {
+      const bool six = role == Role::kWv || role == Role::kDown;
+      matrix(role, layer, six ? WeightFormat::kW6 : WeightFormat::kW3, 1.5);
+    }
+  }
+  norm(Role::kFinalNorm, 0);
+  if (!config.tied_embeddings) {
+    matrix(Role::kHead, 0, WeightFormat::kW6, 3.0);
+  }
+  const Status finished = writer->Finish("{}", "{}");
+  EXPECT_TRUE(finished) << (finished ? "" : finished.error().message);
+  auto image = image::Image::Open(path);
+  EXPECT_TRUE(image) << (image ? "" : image.error().message);
+  return std::make_unique<image::Image>(std::move(*image));
+}
+
+// An adapter of `rank` on every linear but the gates, with float parts that equal the W8 parts.
+inline std::shared_ptr<const AdapterWeights> RandomAdapter(const model::Config& config,
+                                                           int64_t rank, uint32_t seed) {
+  using numerics::WeightFormat;
+  std::mt19937 random(seed);
+  auto weights = std::make_shared<AdapterWeights>();
+  weights->name = "random-" + std::to_string(seed);
+  weights->n_layers = config.n_layers;
+  for (int64_t layer = 0; layer < config.n_layers; ++layer) {
+    for (const model::Role role : model::kBlockLinears) {
+      AdapterLinear linear;
+      const auto [rows, cols] = model::TensorShape(config, role);
+      if (role != model::Role::kGate) {
+        linear.rank = rank;
+        linear.rank_padded = (rank + 31) / 32 * 32;
+        linear.a = RandomWeights(WeightFormat::kW8, linear.rank_padded, cols,
+                                 UnitMagnitude(WeightFormat::kW8, cols), random);
+        linear.b = RandomWeights(WeightFormat::kW8, rows, linear.rank_padded,
+                                 0.3 * UnitMagnitude(WeightFormat::kW8, rank), random);
+        std::vector<float> padded(static_cast<size_t>(linear.rank_padded));
+        linear.a_float.resize(static_cast<size_t>(rank * cols));
+        for (int64_t row = 0; row < linear.rank_padded; ++row) {
+          const auto tile_bytes = static_cast<size_t>(numerics::TileBytes(WeightFormat::kW8, cols));
+          if (row < rank) {
+            numerics::DequantizeRow(
+                linear.ViewA(cols), row,
+                std::span(linear.a_float)
+                    .subspan(static_cast<size_t>(row * cols), static_cast<size_t>(cols)));
+          } else {  // padding of the rank is zero
+            numerics::PackRowScale(
+                std::span(linear.a).subspan(
+                    static_cast<size_t>(row / numerics::kTileRows) * tile_bytes, tile_bytes),
+                row % numerics::kTileRows, {});
+          }
+        }
+        for (int64_t row = 0; row < rows; ++row) {
+          numerics::DequantizeRow(linear.ViewB(rows), row, padded);
+          linear.b_float.insert(linear.b_float.end(), padded.begin(), padded.begin() + rank);
+        }
+        weights->size_bytes += linear.a.size() + linear.b.size();
+      }
+      weights->linears.push_back(std::move(linear));
+    }
+  }
+  return weights;
+}
+
+}  // namespace etch::engine::test

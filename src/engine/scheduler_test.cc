@@ -1,0 +1,191 @@
+#include "engine/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+
+#include "engine/random_model_test.h"
+
+namespace etch::engine {
+namespace {
+
+struct Outcome {
+  std::vector<TokenId> tokens;
+  FinishReason reason = FinishReason::kFailed;
+  std::string error;
+};
+
+class SchedulerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    image_ = test::RandomImage(test::OddConfig(), 21);
+    auto engine = Engine::Create(*image_, {BackendKind::kCpu, 2, "", 64});
+    ASSERT_TRUE(engine);
+    engine_ = std::move(*engine);
+  }
+
+  static Request MakeRequest(std::vector<TokenId> prompt, int64_t max_tokens, uint64_t seed) {
+    Request request;
+    request.prompt = std::move(prompt);
+    request.max_tokens = max_tokens;
+    request.sampling = numerics::ToConfig({1.0, 0, 1.0, 0.0, seed});
+    return request;
+  }
+
+  // Submits and returns the future of its outcome.
+  static std::future<Outcome> Start(Scheduler& scheduler, Request request) {
+    auto promise = std::make_shared<std::promise<Outcome>>();
+    auto outcome = std::make_shared<Outcome>();
+    auto on_token = request.on_token;
+    request.on_token = [outcome, on_token](const TokenEvent& event) {
+      outcome->tokens.push_back(event.token);
+      return !on_token || on_token(event);
+    };
+    request.on_finish = [outcome, promise](FinishReason reason, const Error* error) {
+      outcome->reason = reason;
+      outcome->error = error != nullptr ? error->message : "";
+      promise->set_value(*outcome);
+    };
+    std::future<Outcome> future = promise->get_future();
+    const auto id = scheduler.Submit(std::move(request));
+    EXPECT_TRUE(id) << (id ? "" : id.error().message);
+    return future;
+  }
+
+  std::unique_ptr<image::Image> image_;
+  std::unique_ptr<Engine> engine_;
+};
+
+TEST_F(SchedulerTest, TheTextOfARequestDoesNotDependOnTheOthers) {
+  const auto adapter = test::RandomAdapter(test::OddConfig(), 8, 22);
+  const auto request = [&](uint64_t index) {
+    Request made =
+        MakeRequest(std::vector<TokenId>(1 + index * 5, static_cast<TokenId>(index)), 20, index);
+    if (index % 2 == 1) {
+      made.adapters = {{adapter}};
+    }
+    return made;
+  };
+  std::vector<Outcome> alone;
+  for (uint64_t index = 0; index < 6; ++index) {
+    Scheduler scheduler(*engine_, {1, 16, 64});
+    alone.push_back(Start(scheduler, request(index)).get());
+    EXPECT_EQ(alone.back().reason, FinishReason::kLength);
+    EXPECT_EQ(alone.back().tokens.size(), 20U);
+  }
+  Scheduler scheduler(*engine_, {4, 16, 3});
+  std::vector<std::future<Outcome>> together;
+  for (uint64_t index = 0; index < 6; ++index) {
+    together.push_back(Start(scheduler, request(index)));
+  }
+  for (size_t index = 0; index < together.size(); ++index) {
+    EXPECT_EQ(together[index].get().tokens, alone[index].tokens) << index;
+  }
+}
+
+TEST_F(SchedulerTest, TurnsAreFair) {
+  Scheduler scheduler(*engine_, {2, 16, 64});
+  std::mutex mutex;
+  std::vector<int> order;
+  std::vector<std::future<Outcome>> outcomes;
+  for (int who = 0; who < 2; ++who) {
+    Request request = MakeRequest({1}, 30, 1);
+    request.on_token = [&, who](const TokenEvent&) {
+      const std::lock_guard lock(mutex);
+      order.push_back(who);
+      return true;
+    };
+    outcomes.push_back(Start(scheduler, std::move(request)));
+  }
+  for (auto& outcome : outcomes) {
+    outcome.get();
+  }
+  // Once both run, they alternate.
+  const auto second = std::find(order.begin(), order.end(), 1) - order.begin();
+  for (std::ptrdiff_t at = second; at + 1 < std::ssize(order) && at < 30; ++at) {
+    EXPECT_NE(order[static_cast<size_t>(at)], order[static_cast<size_t>(at + 1)]);
+  }
+}
+
+TEST_F(SchedulerTest, EndsAtAnEndTokenAtTheContextAndWhenToldTo) {
+  Scheduler scheduler(*engine_, {});
+  const Outcome free_run = Start(scheduler, MakeRequest({1, 2}, 1000, 5)).get();
+  EXPECT_EQ(free_run.reason, FinishReason::kLength);
+  EXPECT_EQ(free_run.tokens.size(), 63U);  // context 64, prompt 2, and the token behind the last
+
+  Request ending = MakeRequest({1, 2}, 1000, 5);
+  ending.end_tokens = {free_run.tokens[7]};
+  const auto first = std::find(free_run.tokens.begin(), free_run.tokens.end(), free_run.tokens[7]);
+  const Outcome ended = Start(scheduler, std::move(ending)).get();
+  EXPECT_EQ(ended.reason, FinishReason::kStop);
+  EXPECT_EQ(ended.tokens, std::vector<TokenId>(free_run.tokens.begin(), first));
+
+  Request stopped = MakeRequest({1, 2}, 1000, 5);
+  auto count = std::make_shared<int>(0);
+  stopped.on_token = [count](const TokenEvent&) { return ++*count < 3; };
+  EXPECT_EQ(Start(scheduler, std::move(stopped)).get().tokens.size(), 3U);
+}
+
+TEST_F(SchedulerTest, CancelFreesAtTheNextTurn) {
+  Scheduler scheduler(*engine_, {1, 16, 64});
+  std::promise<void> running;
+  std::atomic<bool> seen = false;
+  Request endless = MakeRequest({1}, 1000, 1);
+  endless.context = 320;
+  endless.on_token = [&](const TokenEvent&) {
+    if (!seen.exchange(true)) {
+      running.set_value();
+    }
+    return true;
+  };
+  auto outcome = Start(scheduler, std::move(endless));
+  running.get_future().wait();
+  auto waiting = Start(scheduler, MakeRequest({2}, 3, 2));
+  scheduler.Cancel(1);
+  EXPECT_EQ(outcome.get().reason, FinishReason::kCancelled);
+  EXPECT_EQ(waiting.get().reason, FinishReason::kLength);
+  scheduler.Cancel(999);  // unknown ids are ignored
+  EXPECT_TRUE(scheduler.Drain(5.0));
+  EXPECT_EQ(scheduler.status().running, 0);
+}
+
+TEST_F(SchedulerTest, RefusesWhatCannotRun) {
+  Scheduler scheduler(*engine_, {1, 0, 64});
+  const auto code = [&](Request request) {
+    const auto id = scheduler.Submit(std::move(request));
+    EXPECT_FALSE(id);
+    return id ? ErrorCode::kIo : id.error().code;
+  };
+  EXPECT_EQ(code(MakeRequest({}, 1, 1)), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(MakeRequest({1}, 0, 1)), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(MakeRequest({67}, 1, 1)), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(MakeRequest({-1}, 1, 1)), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(MakeRequest(std::vector<TokenId>(64, 1), 1, 1)), ErrorCode::kContextExceeded);
+  EXPECT_EQ(code(MakeRequest({1}, 1, 1)), ErrorCode::kUnavailable);  // no place in the queue
+  EXPECT_TRUE(scheduler.Drain(1.0));
+  EXPECT_EQ(code(MakeRequest({1}, 1, 1)), ErrorCode::kUnavailable);
+}
+
+TEST_F(SchedulerTest, FailsARequestWhoseSessionCannotBeMade) {
+  Scheduler scheduler(*engine_, {});
+  Request request = MakeRequest({1}, 1, 1);
+  request.context = 100000;
+  const Outcome outcome = Start(scheduler, std::move(request)).get();
+  EXPECT_EQ(outcome.reason, FinishReason::kFailed);
+  EXPECT_NE(outcome.error.find("context"), std::string::npos);
+}
+
+TEST_F(SchedulerTest, StoppingCancelsWhatRuns) {
+  std::future<Outcome> outcome;
+  {
+    Scheduler scheduler(*engine_, {1, 16, 64});
+    Request request = MakeRequest({1}, 1000, 1);
+    request.context = 320;
+    outcome = Start(scheduler, std::move(request));
+  }
+  EXPECT_EQ(outcome.get().reason, FinishReason::kCancelled);
+}
+
+}  // namespace
+}  // namespace etch::engine
