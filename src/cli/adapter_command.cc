@@ -1,0 +1,130 @@
+// etch adapter: check LoRA adapters and convert between PEFT and GGUF.
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "adapter/adapter.h"
+#include "base/bytes.h"
+#include "cli/commands.h"
+#include "cli/loaded_model.h"
+#include "cli/terminal.h"
+
+namespace etch::cli {
+namespace {
+
+struct Options {
+  std::string image;
+  std::string adapter;
+  std::string out;
+  std::string format = "peft";
+  bool json = false;
+};
+
+Status Write(const adapter::Adapter& adapter, const model::Config& config, std::string_view format,
+             const std::filesystem::path& out) {
+  return format == "gguf" ? adapter::WriteGguf(adapter, config, out)
+                          : adapter::WritePeft(adapter, config, out);
+}
+
+Status Verify(const Options& options) {
+  ETCH_ASSIGN_OR_RETURN(const image::Image image, image::Image::Open(options.image));
+  ETCH_ASSIGN_OR_RETURN(const adapter::Adapter adapter,
+                        adapter::ReadAdapter(options.adapter, image.config()));
+  ETCH_ASSIGN_OR_RETURN(const auto lowered, adapter::Lower(adapter, image.config()));
+  int64_t largest_rank = 0;
+  for (const adapter::LoraPair& pair : adapter.pairs) {
+    largest_rank = std::max(largest_rank, pair.rank);
+  }
+  if (options.json) {
+    fmt::print("{}\n", nlohmann::ordered_json({{"name", adapter.name},
+                                               {"format", adapter.format},
+                                               {"base_model", adapter.base_model},
+                                               {"linears", adapter.pairs.size()},
+                                               {"rank", largest_rank},
+                                               {"bytes", lowered->size_bytes}})
+                           .dump());
+  } else {
+    fmt::print("{}: {} adapter, {} linear layers, rank {}, {} in working memory; fits {}\n",
+               options.adapter, adapter.format, adapter.pairs.size(), largest_rank,
+               HumanBytes(static_cast<double>(lowered->size_bytes)), image.name());
+  }
+  return {};
+}
+
+Status Convert(const Options& options) {
+  ETCH_ASSIGN_OR_RETURN(const image::Image image, image::Image::Open(options.image));
+  ETCH_ASSIGN_OR_RETURN(const adapter::Adapter adapter,
+                        adapter::ReadAdapter(options.adapter, image.config()));
+  ETCH_TRY(adapter::ValidateFor(adapter, image.config()));
+  ETCH_TRY(Write(adapter, image.config(), options.format, options.out));
+  if (options.json) {
+    fmt::print("{}\n",
+               nlohmann::ordered_json({{"out", options.out}, {"format", options.format}}).dump());
+  } else {
+    fmt::print("{}: written as {}\n", options.out, options.format);
+  }
+  return {};
+}
+
+// Into a folder that `etch serve --adapters` reads.
+Status Import(Options options) {
+  std::filesystem::path source = options.adapter;
+  if (!source.has_filename()) {
+    source = source.parent_path();
+  }
+  const std::filesystem::path name =
+      source.extension() == ".gguf" ? source.stem() : source.filename();
+  options.out = (std::filesystem::path(options.out) / name).string();
+  options.format = "peft";
+  return Convert(options);
+}
+
+void AddCommon(CLI::App& command, Options& options) {
+  options.image = OwnImage();
+  CLI::Option* image = command.add_option("IMAGE", options.image, "The image it is for");
+  if (options.image.empty()) {
+    image->required();
+  }
+  command.add_option("ADAPTER", options.adapter, "PEFT directory or .gguf")->required();
+  command.add_flag("--json", options.json, "Print one JSON object");
+}
+
+}  // namespace
+
+void AddAdapter(CLI::App& app, int* exit_code) {
+  CLI::App* command = app.add_subcommand("adapter", "Check LoRA adapters; PEFT to GGUF and back");
+  command->require_subcommand(1);
+  command->footer(
+      "Adapters of rank 1 to 1024 on any of the seven linear layers, rsLoRA, rank_pattern and\n"
+      "alpha_pattern are taken. Pickles, DoRA and modules_to_save are refused by name.\n"
+      "\n"
+      "Examples:\n"
+      "  etch adapter verify model.etch clients/acme\n"
+      "  etch adapter export model.etch clients/acme -o acme.gguf --to gguf   for llama.cpp\n"
+      "  etch adapter import model.etch acme.gguf -o adapters/               for etch serve");
+  const auto add = [&](const char* name, const char* description, auto body) {
+    auto options = std::make_shared<Options>();
+    CLI::App* child = command->add_subcommand(name, description);
+    AddCommon(*child, *options);
+    child->callback([options, exit_code, body] {
+      const Status status = body(*options);
+      *exit_code = status ? 0 : Report(status.error());
+    });
+    return std::pair(child, options);
+  };
+  add("verify", "Check that an adapter fits an image", Verify);
+  auto [import_command, import_options] =
+      add("import", "Put an adapter into the folder that etch serve reads", Import);
+  import_command->add_option("-o,--output", import_options->out, "The folder")->required();
+  auto [export_command, export_options] =
+      add("export", "Write an adapter as PEFT or GGUF", Convert);
+  export_command->add_option("-o,--output", export_options->out, "Directory (peft) or file (gguf)")
+      ->required();
+  export_command->add_option("--to", export_options->format, "peft or gguf")
+      ->check(CLI::IsMember({"peft", "gguf"}))
+      ->capture_default_str();
+}
+
+}  // namespace etch::cli

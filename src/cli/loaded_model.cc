@@ -1,0 +1,65 @@
+#include "cli/loaded_model.h"
+
+#include "adapter/adapter.h"
+#include "image/writer.h"
+
+namespace etch::cli {
+
+const std::string& OwnImage() {
+  static const std::string path = image::HasAppendedImage("/proc/self/exe") ? "/proc/self/exe" : "";
+  return path;
+}
+
+void AddRunOptions(CLI::App& command, RunOptions& options, bool with_adapters) {
+  options.image = OwnImage();
+  CLI::Option* image = command.add_option("IMAGE", options.image, "Image made by `etch compile`");
+  if (options.image.empty()) {
+    image->required();
+  }
+  command
+      .add_option("--backend", options.backend,
+                  "cpu (threaded integers), reference (the contract as written, slow), "
+                  "float (the floating-point twin)")
+      ->capture_default_str();
+  command.add_option("-t,--threads", options.threads, "Threads; 0: one for each processor")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command.add_option("--isa", options.isa,
+                     "Instruction set of the cpu backend; `etch info` lists them. "
+                     "Default: the best this machine has");
+  command
+      .add_option("-c,--context", options.context,
+                  "Longest sequence in tokens, prompt and answer; 0: the model's, at most 4096")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  if (with_adapters) {
+    command.add_option("--adapter", options.adapters,
+                       "LoRA adapter: a PEFT directory or a .gguf, with an optional weight "
+                       "(PATH=0.5). Repeat to stack several");
+  }
+}
+
+Result<LoadedModel> LoadModel(const RunOptions& options) {
+  LoadedModel model;
+  ETCH_ASSIGN_OR_RETURN(const engine::BackendKind backend, engine::ParseBackend(options.backend));
+  ETCH_ASSIGN_OR_RETURN(image::Image image, image::Image::Open(options.image, options.threads));
+  model.image = std::make_unique<image::Image>(std::move(image));
+  ETCH_ASSIGN_OR_RETURN(model.tokenizer, text::Tokenizer::Create(model.image->vocabulary()));
+  const std::string& source = model.image->vocabulary().chat_template;
+  if (!source.empty()) {
+    ETCH_ASSIGN_OR_RETURN(model.chat_template, text::ChatTemplate::Parse(source));
+  }
+  ETCH_ASSIGN_OR_RETURN(
+      model.engine, engine::Engine::Create(
+                        *model.image, {backend, options.threads, options.isa, options.context}));
+  for (const std::string& text : options.adapters) {
+    ETCH_ASSIGN_OR_RETURN(const adapter::AdapterArgument argument,
+                          adapter::ParseAdapterArgument(text));
+    ETCH_ASSIGN_OR_RETURN(auto weights, adapter::LoadAdapter(argument.path, model.image->config()));
+    ETCH_ASSIGN_OR_RETURN(const int32_t weight, adapter::ToWeightQ16(argument.weight));
+    model.adapters.push_back({std::move(weights), weight});
+  }
+  return model;
+}
+
+}  // namespace etch::cli

@@ -1,0 +1,322 @@
+// etch run: one answer, or a chat in the terminal.
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/loaded_model.h"
+#include "cli/terminal.h"
+#include "numerics/sampler.h"
+#include "text/chat_prompt.h"
+#include "text/output_text.h"
+
+namespace etch::cli {
+namespace {
+
+using engine::TokenId;
+
+struct Options {
+  RunOptions model;
+  std::string prompt;
+  bool has_prompt = false;
+  std::string system;
+  int64_t max_tokens = 512;
+  bool greedy = false;
+  numerics::SamplingParams sampling{0.8, 40, 0.95, 0.0, 0};
+  bool has_seed = false;
+  std::vector<std::string> stop;
+  bool raw = false;
+  bool json = false;
+};
+
+struct Answer {
+  std::string text;
+  std::vector<TokenId> tokens;
+  std::string finish = "length";  // or "stop", "interrupted"
+  double prompt_seconds = 0.0;
+  double answer_seconds = 0.0;
+  int64_t prompt_tokens = 0;
+};
+
+double Since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+class Runner {
+ public:
+  Runner(LoadedModel& model, const Options& options) : model_(model), options_(options) {}
+
+  Status Start() {
+    ETCH_TRY(numerics::Validate(options_.sampling));
+    sampling_ = numerics::ToConfig(options_.sampling);
+    ETCH_ASSIGN_OR_RETURN(session_,
+                          model_.engine->NewSession({options_.model.context, model_.adapters}));
+    return {};
+  }
+
+  // Appends `tokens` (the session keeps what it has), then draws until an end. Text goes to `emit`
+  // as it becomes sure.
+  Result<Answer> Continue(const std::vector<TokenId>& tokens, bool after_text,
+                          const std::function<void(std::string_view)>& emit) {
+    if (tokens.empty()) {
+      return Fail(
+          ErrorCode::kInvalidArgument,
+          "the prompt is empty and this model has no beginning-of-text token; give -p TEXT");
+    }
+    Answer answer;
+    answer.prompt_tokens = std::ssize(tokens);
+    auto begin = std::chrono::steady_clock::now();
+    ETCH_TRY(Feed(tokens));
+    answer.prompt_seconds = Since(begin);
+    begin = std::chrono::steady_clock::now();
+    text::OutputText output(*model_.tokenizer, options_.stop, after_text);
+    const auto put = [&](const std::string& text) {
+      answer.text += text;
+      if (!text.empty() && emit) {
+        emit(text);
+      }
+    };
+    while (std::ssize(answer.tokens) < options_.max_tokens) {
+      if (Interrupted()) {
+        answer.finish = "interrupted";
+        break;
+      }
+      const TokenId token =
+          numerics::Sample(session_->logits(), sampling_, drawn_++, 0, model_.image->tables());
+      if (model_.tokenizer->IsEndOfGeneration(token)) {
+        answer.finish = "stop";
+        ended_by_ = token;
+        break;
+      }
+      answer.tokens.push_back(token);
+      put(output.Push(token));
+      if (output.stopped()) {
+        answer.finish = "stop";
+        break;
+      }
+      if (session_->position() == session_->context()) {
+        break;
+      }
+      const engine::Step step{session_.get(), {&token, 1}};
+      ETCH_TRY(model_.engine->Forward({&step, 1}));
+    }
+    put(output.Flush());
+    answer.answer_seconds = Since(begin);
+    return answer;
+  }
+
+  // In chunks, so that Ctrl-C is heard during a long prompt.
+  Status Feed(std::span<const TokenId> tokens) {
+    constexpr size_t kChunk = 64;
+    if (std::ssize(tokens) > session_->context() - session_->position()) {
+      return Fail(
+          ErrorCode::kContextExceeded,
+          "the prompt has {} tokens, {} of the context's {} are free; use a longer --context",
+          tokens.size(), session_->context() - session_->position(), session_->context());
+    }
+    while (!tokens.empty()) {
+      if (Interrupted()) {
+        return Fail(ErrorCode::kCancelled, "interrupted");
+      }
+      const engine::Step step{session_.get(), tokens.first(std::min(tokens.size(), kChunk))};
+      ETCH_TRY(model_.engine->Forward({&step, 1}));
+      tokens = tokens.subspan(step.tokens.size());
+    }
+    return {};
+  }
+
+  engine::Session& session() { return *session_; }
+
+ private:
+  LoadedModel& model_;
+  const Options& options_;
+  numerics::SamplingConfig sampling_;
+  std::unique_ptr<engine::Session> session_;
+  uint64_t drawn_ = 0;
+  TokenId ended_by_ = model::kNoToken;
+};
+
+void Emit(std::string_view text) {
+  fmt::print("{}", text);
+  std::fflush(stdout);
+}
+
+std::string Speed(const Answer& answer) {
+  const auto rate = [](int64_t tokens, double seconds) {
+    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
+  };
+  return fmt::format("{} prompt tokens at {:.1f}/s, {} answer tokens at {:.1f}/s",
+                     answer.prompt_tokens, rate(answer.prompt_tokens, answer.prompt_seconds),
+                     answer.tokens.size(), rate(std::ssize(answer.tokens), answer.answer_seconds));
+}
+
+void PrintJson(const LoadedModel& model, const Options& options, const Answer& answer) {
+  const nlohmann::ordered_json json = {{"text", answer.text},
+                                       {"tokens", answer.tokens},
+                                       {"finish_reason", answer.finish},
+                                       {"prompt_tokens", answer.prompt_tokens},
+                                       {"completion_tokens", answer.tokens.size()},
+                                       {"prompt_seconds", answer.prompt_seconds},
+                                       {"completion_seconds", answer.answer_seconds},
+                                       {"seed", options.sampling.seed},
+                                       {"backend", model.engine->info().backend},
+                                       {"isa", model.engine->info().isa},
+                                       {"threads", model.engine->info().threads}};
+  fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+// One prompt, one answer.
+Status RunOnce(LoadedModel& model, const Options& options) {
+  Runner runner(model, options);
+  ETCH_TRY(runner.Start());
+  const bool chat = model.chat_template.has_value() && !options.raw;
+  std::vector<TokenId> tokens;
+  if (chat) {
+    std::vector<text::ChatMessage> messages;
+    if (!options.system.empty()) {
+      messages.push_back({"system", options.system});
+    }
+    messages.push_back({"user", options.prompt});
+    ETCH_ASSIGN_OR_RETURN(tokens,
+                          text::EncodeChat(*model.chat_template, *model.tokenizer, messages));
+  } else {
+    tokens = model.tokenizer->Encode(options.prompt);
+  }
+  const bool stream = !options.json;
+  if (stream && options.raw) {
+    Emit(options.prompt);
+  }
+  ETCH_ASSIGN_OR_RETURN(const Answer answer,
+                        runner.Continue(tokens, !chat && !options.prompt.empty(),
+                                        stream ? Emit : std::function<void(std::string_view)>()));
+  if (options.json) {
+    PrintJson(model, options, answer);
+  } else {
+    fmt::print("\n");
+    if (!options.raw && ::isatty(STDERR_FILENO) == 1) {
+      fmt::print(stderr, "[{}]\n", Speed(answer));
+    }
+  }
+  return answer.finish == "interrupted"
+             ? Status(
+                   Fail(ErrorCode::kCancelled, "interrupted after {} tokens", answer.tokens.size()))
+             : Status();
+}
+
+// A conversation: each turn renders the whole history and feeds only what is new.
+Status Chat(LoadedModel& model, const Options& options) {
+  Runner runner(model, options);
+  ETCH_TRY(runner.Start());
+  std::vector<text::ChatMessage> messages;
+  if (!options.system.empty()) {
+    messages.push_back({"system", options.system});
+  }
+  std::vector<TokenId> fed;
+  fmt::print(stderr, "{} on {} ({}, {} threads), context {}. Ctrl-D ends.\n", model.image->name(),
+             model.engine->info().backend, model.engine->info().isa, model.engine->info().threads,
+             model.engine->info().context);
+  std::string line;
+  while (fmt::print(stderr, "> "), std::getline(std::cin, line)) {
+    if (line.empty()) {
+      continue;
+    }
+    std::vector<TokenId> tokens;
+    if (model.chat_template) {
+      messages.push_back({"user", line});
+      ETCH_ASSIGN_OR_RETURN(tokens,
+                            text::EncodeChat(*model.chat_template, *model.tokenizer, messages));
+    } else {
+      tokens = model.tokenizer->Encode(line);
+    }
+    const auto common = std::mismatch(fed.begin(), fed.end(), tokens.begin(), tokens.end()).first;
+    const auto kept = std::min<int64_t>(common - fed.begin(), std::ssize(tokens) - 1);
+    runner.session().Truncate(kept);
+    const Result<Answer> answer =
+        runner.Continue({tokens.begin() + kept, tokens.end()}, !model.chat_template, Emit);
+    if (!answer) {
+      if (answer.error().code != ErrorCode::kContextExceeded) {
+        return tl::unexpected(answer.error());
+      }
+      return Fail(ErrorCode::kContextExceeded, "the conversation is longer than the context: {}",
+                  answer.error().message);
+    }
+    fmt::print("\n");
+    fmt::print(stderr, "[{}]\n", Speed(*answer));
+    messages.push_back({"assistant", answer->text});
+    fed = tokens;
+    fed.insert(fed.end(), answer->tokens.begin(), answer->tokens.end());
+    fed.resize(std::min(fed.size(), static_cast<size_t>(runner.session().position())));
+    if (answer->finish == "interrupted") {
+      return Fail(ErrorCode::kCancelled, "interrupted");
+    }
+  }
+  fmt::print(stderr, "\n");
+  return {};
+}
+
+int Execute(Options& options) {
+  if (options.greedy) {
+    options.sampling.temperature = 0.0;
+  }
+  if (!options.has_seed) {
+    options.sampling.seed =
+        static_cast<uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
+  }
+  Result<LoadedModel> model = LoadModel(options.model);
+  if (!model) {
+    return Report(model.error());
+  }
+  const Status status = options.has_prompt ? RunOnce(*model, options) : Chat(*model, options);
+  return status ? 0 : Report(status.error());
+}
+
+}  // namespace
+
+void AddRun(CLI::App& app, int* exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("run", "Chat in the terminal, or answer one prompt");
+  command->footer(
+      "Without -p a conversation starts. With -p one answer is printed; the model's chat\n"
+      "template is applied unless --raw.\n"
+      "\n"
+      "The same prompt, seed and sampling give the same text on every integer backend, for any\n"
+      "number of threads.\n"
+      "\n"
+      "Examples:\n"
+      "  etch run model.etch\n"
+      "  etch run model.etch -p \"Once upon a time\" -n 100 --greedy --raw\n"
+      "  etch run model.etch -p Hello --adapter clients/acme --adapter style.gguf=0.5");
+  AddRunOptions(*command, options->model, true);
+  CLI::Option* prompt = command->add_option("-p,--prompt", options->prompt, "The prompt");
+  command->add_option("--system", options->system, "System message of the chat template");
+  command->add_option("-n,--max-tokens", options->max_tokens, "Longest answer in tokens")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_flag("--greedy", options->greedy, "Always the most likely token");
+  command->add_option("--temperature", options->sampling.temperature, "0: greedy")
+      ->capture_default_str();
+  command->add_option("--top-k", options->sampling.top_k, "Only the K most likely; 0: off")
+      ->capture_default_str();
+  command->add_option("--top-p", options->sampling.top_p, "Only the likeliest with this mass")
+      ->capture_default_str();
+  command
+      ->add_option("--min-p", options->sampling.min_p, "Only what reaches this share of the best")
+      ->capture_default_str();
+  CLI::Option* seed =
+      command->add_option("--seed", options->sampling.seed, "Default: from the clock");
+  command->add_option("--stop", options->stop, "End the answer at this text; repeatable");
+  command->add_flag("--raw", options->raw, "No template, no decoration: prompt and continuation");
+  command->add_flag("--json", options->json, "Print one JSON object");
+  command->callback([options, prompt, seed, exit_code] {
+    options->has_prompt = prompt->count() > 0;
+    options->has_seed = seed->count() > 0;
+    *exit_code = Execute(*options);
+  });
+}
+
+}  // namespace etch::cli

@@ -1,0 +1,113 @@
+// etch serve: the OpenAI API over an image and a folder of adapters.
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/file.h"
+#include "cli/commands.h"
+#include "cli/loaded_model.h"
+#include "cli/terminal.h"
+#include "serve/server.h"
+
+namespace etch::cli {
+namespace {
+
+struct Options {
+  RunOptions model;
+  serve::ServerOptions server;
+  std::string api_key_file;
+  bool json = false;
+};
+
+Status AddKeys(Options& options) {
+  if (const char* key = std::getenv("ETCH_API_KEY"); key != nullptr && *key != '\0') {
+    options.server.api_keys.emplace_back(key);
+  }
+  if (options.api_key_file.empty()) {
+    return {};
+  }
+  ETCH_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(options.api_key_file, 1 << 20));
+  size_t begin = 0;
+  while (begin < text.size()) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string line = text.substr(begin, end - begin);
+    line.erase(line.find_last_not_of(" \t\r") + 1);
+    if (!line.empty() && line.front() != '#') {
+      options.server.api_keys.push_back(line);
+    }
+    begin = end + 1;
+  }
+  return {};
+}
+
+Status Serve(Options& options) {
+  ETCH_TRY(AddKeys(options));
+  ETCH_ASSIGN_OR_RETURN(const LoadedModel model, LoadModel(options.model));
+  ETCH_ASSIGN_OR_RETURN(const std::unique_ptr<serve::Server> server,
+                        serve::Server::Create(*model.engine, options.server));
+  if (options.json) {
+    fmt::print("{}\n", nlohmann::ordered_json({{"url", server->url()},
+                                               {"model", model.image->name()},
+                                               {"adapters", server->adapter_names()}})
+                           .dump());
+  } else {
+    fmt::print("{} with {} adapters at {}/v1 (context {}, {} threads). Ctrl-C stops.\n",
+               model.image->name(), server->adapter_names().size(), server->url(),
+               model.engine->info().context, model.engine->info().threads);
+  }
+  std::fflush(stdout);
+  std::thread watcher([&server] {
+    while (!Interrupted()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    server->Stop();
+  });
+  server->Run();
+  watcher.join();
+  return {};
+}
+
+int Execute(Options& options) {
+  const Status status = Serve(options);
+  return status ? 0 : Report(status.error());
+}
+
+}  // namespace
+
+void AddServe(CLI::App& app, int* exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("serve", "Serve the OpenAI API, an adapter per request");
+  command->footer(
+      "The model's id and the name of every adapter in the folder (a PEFT directory or a .gguf)\n"
+      "stand in /v1/models; a request picks one with \"model\". The server listens on this "
+      "machine\n"
+      "only unless --host says otherwise; set a key before you open it to others\n"
+      "(ETCH_API_KEY or --api-key-file, one a line).\n"
+      "\n"
+      "Examples:\n"
+      "  etch serve model.etch --adapters adapters/ --port 8080\n"
+      "  curl http://127.0.0.1:8080/v1/chat/completions -d \\\n"
+      "    '{\"model\":\"acme\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'");
+  AddRunOptions(*command, options->model, false);
+  command->add_option("--adapters", options->server.adapters, "Folder of adapters");
+  command->add_option("--host", options->server.host, "Address to listen on")
+      ->capture_default_str();
+  command->add_option("--port", options->server.port, "Port; 0: any free one")
+      ->capture_default_str();
+  command->add_option("--api-key-file", options->api_key_file, "File with one API key a line");
+  command
+      ->add_option("--parallel", options->server.scheduler.max_running,
+                   "Requests that take turns; more wait")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command->add_option("--queue", options->server.scheduler.max_waiting, "Requests that may wait")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "Print one JSON object when ready");
+  command->callback([options, exit_code] { *exit_code = Execute(*options); });
+}
+
+}  // namespace etch::cli

@@ -1,0 +1,80 @@
+#include "serve/generation.h"
+
+namespace etch::serve {
+namespace {
+
+// State of one choice, shared by its two callbacks (which the scheduler calls one after the other).
+struct Choice {
+  Choice(const text::Tokenizer& tokenizer, const CompletionRequest& request)
+      : output(tokenizer, request.stop, !request.is_chat()) {}
+
+  text::OutputText output;
+  bool stopped = false;
+};
+
+engine::Request MakeRequest(const CompletionRequest& request, uint64_t seed, int64_t index,
+                            const text::Tokenizer& tokenizer,
+                            const std::function<void(Piece)>& deliver) {
+  engine::Request out;
+  numerics::SamplingParams sampling = request.sampling;
+  sampling.seed = seed;
+  out.sampling = numerics::ToConfig(sampling);
+  out.stream = static_cast<uint32_t>(index);
+  out.max_tokens = request.max_tokens.value_or(int64_t{1} << 31);
+  out.end_tokens = tokenizer.vocabulary().end_of_generation;
+  auto choice = std::make_shared<Choice>(tokenizer, request);
+  out.on_token = [choice, index, deliver, logprobs = request.logprobs,
+                  top = request.top_logprobs](const engine::TokenEvent& event) {
+    Piece piece;
+    piece.choice = index;
+    piece.tokens = 1;
+    piece.text = choice->output.Push(event.token);
+    if (logprobs) {
+      piece.details.push_back({event.token, engine::Logprob(event.logits, event.token),
+                               engine::TopLogprobs(event.logits, top)});
+    }
+    deliver(std::move(piece));
+    choice->stopped = choice->output.stopped();
+    return !choice->stopped;
+  };
+  out.on_finish = [choice, index, deliver](engine::FinishReason reason, const Error* error) {
+    Piece piece;
+    piece.choice = index;
+    piece.text = choice->output.Flush();
+    piece.finished = true;
+    piece.reason = reason;
+    piece.error = error != nullptr ? error->message : "";
+    deliver(std::move(piece));
+  };
+  return out;
+}
+
+}  // namespace
+
+Result<Generation> StartGeneration(const CompletionRequest& request,
+                                   const std::vector<std::vector<engine::TokenId>>& prompts,
+                                   const std::vector<engine::ActiveAdapter>& adapters,
+                                   uint64_t seed, const text::Tokenizer& tokenizer,
+                                   engine::Scheduler& scheduler,
+                                   const std::function<void(Piece)>& deliver) {
+  Generation generation;
+  for (const std::vector<engine::TokenId>& prompt : prompts) {
+    generation.prompt_tokens += std::ssize(prompt);
+    for (int64_t copy = 0; copy < request.choices; ++copy) {
+      engine::Request one = MakeRequest(request, seed, generation.choices++, tokenizer, deliver);
+      one.prompt = prompt;
+      one.adapters = adapters;
+      const Result<uint64_t> id = scheduler.Submit(std::move(one));
+      if (!id) {
+        for (const uint64_t started : generation.ids) {
+          scheduler.Cancel(started);
+        }
+        return tl::unexpected(id.error());
+      }
+      generation.ids.push_back(*id);
+    }
+  }
+  return generation;
+}
+
+}  // namespace etch::serve

@@ -1,0 +1,151 @@
+#include "serve/request.h"
+
+#include <gtest/gtest.h>
+
+namespace etch::serve {
+namespace {
+
+// The error of a body, "" when it is fine.
+std::string ChatError(std::string_view body, ErrorCode* code = nullptr) {
+  const auto request = ParseChatRequest(body);
+  if (!request && code != nullptr) {
+    *code = request.error().code;
+  }
+  return request ? "" : request.error().message;
+}
+
+std::string CompletionError(std::string_view body) {
+  const auto request = ParseCompletionRequest(body);
+  return request ? "" : request.error().message;
+}
+
+std::string WithField(std::string_view field) {
+  return R"({"messages":[{"role":"user","content":"hi"}],)" + std::string(field) + "}";
+}
+
+TEST(ChatRequest, ReadsEveryField) {
+  const auto request = ParseChatRequest(
+      R"({"model":"acme","messages":[{"role":"system","content":"s"},
+          {"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+          {"role":"assistant","content":null}],
+          "temperature":0.5,"top_p":0.9,"top_k":40,"min_p":0.1,"seed":7,"max_tokens":5,"n":3,
+          "stop":["x","y"],"stream":true,"stream_options":{"include_usage":true},
+          "logprobs":true,"top_logprobs":4,"user":"u","unknown":[1]})");
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->model, "acme");
+  ASSERT_EQ(request->messages.size(), 3U);
+  EXPECT_EQ(request->messages[1].content, "ab");
+  EXPECT_EQ(request->messages[2].content, "");
+  EXPECT_EQ(request->sampling.temperature, 0.5);
+  EXPECT_EQ(request->sampling.top_p, 0.9);
+  EXPECT_EQ(request->sampling.top_k, 40);
+  EXPECT_EQ(request->sampling.min_p, 0.1);
+  EXPECT_TRUE(request->has_seed);
+  EXPECT_EQ(request->sampling.seed, 7U);
+  EXPECT_EQ(request->max_tokens, 5);
+  EXPECT_EQ(request->choices, 3);
+  EXPECT_EQ(request->stop, (std::vector<std::string>{"x", "y"}));
+  EXPECT_TRUE(request->stream && request->include_usage && request->logprobs);
+  EXPECT_EQ(request->top_logprobs, 4);
+}
+
+TEST(ChatRequest, DefaultsAreTheApis) {
+  const auto request = ParseChatRequest(WithField(R"("model":null)"));
+  ASSERT_TRUE(request);
+  EXPECT_EQ(request->model, "");
+  EXPECT_EQ(request->sampling.temperature, 1.0);
+  EXPECT_EQ(request->choices, 1);
+  EXPECT_FALSE(request->max_tokens.has_value() || request->has_seed || request->stream);
+}
+
+TEST(ChatRequest, NamesTheFieldThatIsWrong) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {R"("temperature":"hot")", "temperature"},
+      {R"("temperature":-1)", "temperature"},
+      {R"("temperature":1e9)", "temperature"},
+      {R"("top_p":0)", "top_p"},
+      {R"("top_p":1.5)", "top_p"},
+      {R"("min_p":1)", "min_p"},
+      {R"("top_k":1.5)", "top_k"},
+      {R"("top_k":99999999999)", "top_k"},
+      {R"("max_tokens":0)", "max_tokens"},
+      {R"("max_tokens":-5)", "max_tokens"},
+      {R"("max_completion_tokens":18446744073709551615)", "max_completion_tokens"},
+      {R"("n":0)", "n is not"},
+      {R"("n":17)", "n is not"},
+      {R"("seed":1.5)", "seed"},
+      {R"("stop":5)", "stop"},
+      {R"("stop":["1","2","3","4","5","6","7","8","9","a","b","c","d","e","f","g","h"])", "stop"},
+      {R"("stream":"yes")", "stream"},
+      {R"("stream_options":1)", "stream_options"},
+      {R"("logprobs":3)", "logprobs"},
+      {R"("top_logprobs":21)", "top_logprobs"},
+      {R"("model":5)", "model"},
+      {R"("tools":[{}])", "tools"},
+      {R"("response_format":{"type":"json_object"})", "response_format"},
+      {R"("frequency_penalty":0.5)", "frequency_penalty"},
+      {R"("logit_bias":{"5":1})", "logit_bias"}};
+  for (const auto& [field, name] : cases) {
+    EXPECT_NE(ChatError(WithField(field)).find(name), std::string::npos)
+        << field << " → " << ChatError(WithField(field));
+  }
+}
+
+TEST(ChatRequest, RefusesBrokenMessages) {
+  for (const char* body :
+       {R"({})", R"({"messages":[]})", R"({"messages":"hi"})", R"({"messages":[5]})",
+        R"({"messages":[{"content":"x"}]})", R"({"messages":[{"role":5,"content":"x"}]})",
+        R"({"messages":[{"role":"user","content":5}]})",
+        R"({"messages":[{"role":"user","content":[{"type":"image_url"}]}]})"}) {
+    EXPECT_NE(ChatError(body), "") << body;
+  }
+}
+
+TEST(ChatRequest, RefusesWhatIsNotJson) {
+  for (const std::string& body :
+       {std::string(), std::string("{"), std::string("[]"), std::string("null"),
+        std::string("{\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}"),
+        std::string(100000, '['), "{\"a\":" + std::string(70, '[') + std::string(70, ']') + "}"}) {
+    ErrorCode code = ErrorCode::kIo;
+    EXPECT_NE(ChatError(body, &code), "");
+    EXPECT_EQ(code, ErrorCode::kMalformed) << body.substr(0, 40);
+  }
+  // Brackets inside of a string are no nesting.
+  EXPECT_EQ(ChatError(WithField("\"user\":\"" + std::string(200, '[') + "\\\"[\"")), "");
+}
+
+TEST(CompletionRequest, TakesTextsAndTokens) {
+  const auto text = ParseCompletionRequest(R"({"prompt":"a","logprobs":2})");
+  ASSERT_TRUE(text);
+  EXPECT_EQ(std::get<std::string>(text->prompts.at(0)), "a");
+  EXPECT_EQ(text->max_tokens, 16);
+  EXPECT_TRUE(text->logprobs);
+  EXPECT_EQ(text->top_logprobs, 2);
+  const auto several = ParseCompletionRequest(R"({"prompt":["a","b"]})");
+  ASSERT_TRUE(several);
+  EXPECT_EQ(several->prompts.size(), 2U);
+  const auto tokens = ParseCompletionRequest(R"({"prompt":[1,2]})");
+  ASSERT_TRUE(tokens);
+  EXPECT_EQ(std::get<1>(tokens->prompts.at(0)), (std::vector<model::TokenId>{1, 2}));
+  const auto lists = ParseCompletionRequest(R"({"prompt":[[1],[2,3]]})");
+  ASSERT_TRUE(lists);
+  EXPECT_EQ(lists->prompts.size(), 2U);
+  EXPECT_FALSE(lists->is_chat());
+}
+
+TEST(CompletionRequest, RefusesBrokenPrompts) {
+  for (const char* body :
+       {R"({})", R"({"prompt":5})", R"({"prompt":[1,"a"]})", R"({"prompt":["a",5]})",
+        R"({"prompt":[-1]})", R"({"prompt":[1.5]})", R"({"prompt":[[1],["a"]]})",
+        R"({"prompt":"a","echo":true})", R"({"prompt":"a","suffix":"b"})"}) {
+    EXPECT_NE(CompletionError(body), "") << body;
+  }
+  std::string many = R"({"n":16,"prompt":["a")";
+  for (int index = 0; index < 5; ++index) {
+    many += R"(,"a")";
+  }
+  EXPECT_NE(CompletionError(many + "]}").find("64"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace etch::serve

@@ -1,0 +1,195 @@
+#include "serve/response.h"
+
+#include <nlohmann/json.hpp>
+
+namespace etch::serve {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json FinishName(engine::FinishReason reason) {
+  switch (reason) {
+    case engine::FinishReason::kLength:
+      return "length";
+    default:
+      return "stop";
+  }
+}
+
+Json ByteList(const std::string& text) {
+  Json bytes = Json::array();
+  for (const char character : text) {
+    bytes.push_back(static_cast<unsigned char>(character));
+  }
+  return bytes;
+}
+
+// {"content": [{token, logprob, bytes, top_logprobs}]}
+Json ChatLogprobs(const std::vector<TokenDetail>& details, const text::Tokenizer& tokenizer) {
+  const auto entry = [&](engine::TokenId token, double logprob) {
+    const std::string text = tokenizer.TokenBytes(token, true);
+    return Json{{"token", text}, {"logprob", logprob}, {"bytes", ByteList(text)}};
+  };
+  Json content = Json::array();
+  for (const TokenDetail& detail : details) {
+    Json item = entry(detail.token, detail.logprob);
+    item["top_logprobs"] = Json::array();
+    for (const engine::TokenLogprob& top : detail.top) {
+      item["top_logprobs"].push_back(entry(top.token, top.logprob));
+    }
+    content.push_back(std::move(item));
+  }
+  return {{"content", std::move(content)}, {"refusal", nullptr}};
+}
+
+// {tokens, token_logprobs, top_logprobs, text_offset}
+Json CompletionLogprobs(const std::vector<TokenDetail>& details, const text::Tokenizer& tokenizer) {
+  Json out = {{"tokens", Json::array()},
+              {"token_logprobs", Json::array()},
+              {"top_logprobs", Json::array()},
+              {"text_offset", Json::array()}};
+  size_t offset = 0;
+  for (const TokenDetail& detail : details) {
+    const std::string text = tokenizer.TokenBytes(detail.token, true);
+    out["tokens"].push_back(text);
+    out["token_logprobs"].push_back(detail.logprob);
+    Json top = Json::object();
+    for (const engine::TokenLogprob& item : detail.top) {
+      top[tokenizer.TokenBytes(item.token, true)] = item.logprob;
+    }
+    out["top_logprobs"].push_back(std::move(top));
+    out["text_offset"].push_back(offset);
+    offset += text.size();
+  }
+  return out;
+}
+
+Json Logprobs(const AnswerHead& head, const std::vector<TokenDetail>& details,
+              const text::Tokenizer& tokenizer) {
+  if (!head.logprobs) {
+    return nullptr;
+  }
+  return head.is_chat ? ChatLogprobs(details, tokenizer) : CompletionLogprobs(details, tokenizer);
+}
+
+Json UsageJson(const Usage& usage) {
+  return {{"prompt_tokens", usage.prompt_tokens},
+          {"completion_tokens", usage.completion_tokens},
+          {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
+}
+
+Json HeadJson(const AnswerHead& head, bool chunk) {
+  const char* object = !head.is_chat ? "text_completion"
+                       : chunk       ? "chat.completion.chunk"
+                                     : "chat.completion";
+  return {{"id", head.id}, {"object", object}, {"created", head.created}, {"model", head.model}};
+}
+
+Json ModelJson(const std::string& id, const std::string& parent, int64_t created, int64_t context) {
+  Json json = {{"id", id},
+               {"object", "model"},
+               {"created", created},
+               {"owned_by", "etch"},
+               {"max_model_len", context}};
+  json["root"] = id;
+  json["parent"] = parent.empty() ? Json() : Json(parent);
+  return json;
+}
+
+}  // namespace
+
+std::string AnswerBody(const AnswerHead& head, const std::vector<ChoiceState>& choices,
+                       const Usage& usage, const text::Tokenizer& tokenizer) {
+  Json body = HeadJson(head, false);
+  body["choices"] = Json::array();
+  for (size_t index = 0; index < choices.size(); ++index) {
+    const ChoiceState& state = choices[index];
+    Json choice = {{"index", index}};
+    if (head.is_chat) {
+      choice["message"] = {{"role", "assistant"}, {"content", state.text}, {"refusal", nullptr}};
+    } else {
+      choice["text"] = state.text;
+    }
+    choice["logprobs"] = Logprobs(head, state.details, tokenizer);
+    choice["finish_reason"] = FinishName(state.reason);
+    body["choices"].push_back(std::move(choice));
+  }
+  body["usage"] = UsageJson(usage);
+  return Dump(body);
+}
+
+std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first,
+                      const text::Tokenizer& tokenizer) {
+  Json choice = {{"index", piece.choice}};
+  if (head.is_chat) {
+    Json delta = Json::object();
+    if (first) {
+      delta["role"] = "assistant";
+    }
+    if (first || !piece.text.empty()) {
+      delta["content"] = piece.text;
+    }
+    choice["delta"] = std::move(delta);
+  } else {
+    choice["text"] = piece.text;
+  }
+  choice["logprobs"] = Logprobs(head, piece.details, tokenizer);
+  choice["finish_reason"] = piece.finished ? FinishName(piece.reason) : Json();
+  Json body = HeadJson(head, true);
+  body["choices"] = Json::array({std::move(choice)});
+  return Dump(body);
+}
+
+std::string UsageChunkBody(const AnswerHead& head, const Usage& usage) {
+  Json body = HeadJson(head, true);
+  body["choices"] = Json::array();
+  body["usage"] = UsageJson(usage);
+  return Dump(body);
+}
+
+std::string ModelsBody(const std::string& base, const std::vector<std::string>& adapters,
+                       int64_t created, int64_t context) {
+  Json data = Json::array({ModelJson(base, "", created, context)});
+  for (const std::string& adapter : adapters) {
+    data.push_back(ModelJson(adapter, base, created, context));
+  }
+  return Dump({{"object", "list"}, {"data", std::move(data)}});
+}
+
+std::string ModelBody(const std::string& id, const std::string& parent, int64_t created,
+                      int64_t context) {
+  return Dump(ModelJson(id, parent, created, context));
+}
+
+int HttpStatus(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kNotFound:
+      return 404;
+    case ErrorCode::kUnavailable:
+      return 503;
+    case ErrorCode::kInvalidArgument:
+    case ErrorCode::kMalformed:
+    case ErrorCode::kUnsupported:
+    case ErrorCode::kMismatch:
+    case ErrorCode::kContextExceeded:
+      return 400;
+    default:
+      return 500;
+  }
+}
+
+std::string ErrorBody(int status, const std::string& message, const std::string& code) {
+  const char* type = status == 401   ? "authentication_error"
+                     : status == 404 ? "not_found_error"
+                     : status == 503 ? "unavailable_error"
+                     : status >= 500 ? "server_error"
+                                     : "invalid_request_error";
+  return Dump(
+      {{"error", {{"message", message}, {"type", type}, {"param", nullptr}, {"code", code}}}});
+}
+
+}  // namespace etch::serve

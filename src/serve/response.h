@@ -1,0 +1,57 @@
+#pragma once
+
+// Bodies of the OpenAI API: whole answers, chunks of a stream, model lists, errors. Text only; no
+// sockets.
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "serve/generation.h"
+#include "serve/request.h"
+
+namespace etch::serve {
+
+// What all bodies of one answer share.
+struct AnswerHead {
+  std::string id;       // "chatcmpl-…", "cmpl-…"
+  int64_t created = 0;  // Unix seconds
+  std::string model;
+  bool is_chat = false;
+  bool logprobs = false;
+};
+
+// One choice as it grows.
+struct ChoiceState {
+  std::string text;
+  std::vector<TokenDetail> details;
+  int64_t tokens = 0;
+  bool finished = false;
+  engine::FinishReason reason = engine::FinishReason::kStop;
+};
+
+struct Usage {
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;
+};
+
+std::string AnswerBody(const AnswerHead& head, const std::vector<ChoiceState>& choices,
+                       const Usage& usage, const text::Tokenizer& tokenizer);
+
+// The chunk for one piece of a stream; `first` adds the role of a chat message.
+std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first,
+                      const text::Tokenizer& tokenizer);
+// The last chunk when stream_options.include_usage asks for it.
+std::string UsageChunkBody(const AnswerHead& head, const Usage& usage);
+
+std::string ModelsBody(const std::string& base, const std::vector<std::string>& adapters,
+                       int64_t created, int64_t context);
+// The entry of one model; `parent` empty for the base.
+std::string ModelBody(const std::string& id, const std::string& parent, int64_t created,
+                      int64_t context);
+
+// HTTP status and body of an error.
+int HttpStatus(ErrorCode code);
+std::string ErrorBody(int status, const std::string& message, const std::string& code);
+
+}  // namespace etch::serve

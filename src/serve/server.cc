@@ -1,0 +1,153 @@
+#include "serve/server.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+#include <optional>
+#include <thread>
+
+#include "serve/connection.h"
+
+namespace etch::serve {
+namespace {
+
+namespace asio = boost::asio;
+using tcp = asio::ip::tcp;
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+
+asio::awaitable<void> Accept(Service& service, tcp::acceptor& acceptor) {
+  while (acceptor.is_open()) {
+    auto [error, socket] =
+        co_await acceptor.async_accept(asio::make_strand(acceptor.get_executor()), kAwait);
+    if (error == asio::error::operation_aborted || error == asio::error::bad_descriptor) {
+      break;
+    }
+    if (error) {  // out of file descriptors: the next try may find some
+      asio::steady_timer pause(acceptor.get_executor(), std::chrono::milliseconds(50));
+      co_await pause.async_wait(kAwait);
+      continue;
+    }
+    boost::system::error_code ignored;
+    socket.set_option(tcp::no_delay(true), ignored);
+    const auto executor = socket.get_executor();
+    asio::co_spawn(executor, ServeConnection(service, std::move(socket)), asio::detached);
+  }
+}
+
+}  // namespace
+
+struct Server::Impl {
+  Impl(engine::Engine& engine_in, const ServerOptions& options_in,
+       std::unique_ptr<text::Tokenizer> tokenizer_in)
+      : options(options_in),
+        tokenizer(std::move(tokenizer_in)),
+        adapters(engine_in.image().config(), engine_in.image().name()),
+        engine(engine_in) {}
+
+  Status Bind();
+
+  ServerOptions options;
+  std::unique_ptr<text::Tokenizer> tokenizer;
+  std::optional<text::ChatTemplate> chat_template;
+  AdapterRegistry adapters;
+  std::vector<std::string> adapter_names;
+  engine::Engine& engine;
+
+  asio::io_context io;
+  tcp::acceptor acceptor{io};
+  std::optional<engine::Scheduler> scheduler;
+  std::optional<Service> service;
+  std::string url;
+};
+
+Status Server::Impl::Bind() {
+  boost::system::error_code error;
+  const asio::ip::address address = asio::ip::make_address(options.host, error);
+  if (error) {
+    return Fail(ErrorCode::kInvalidArgument, "--host {}: not an IP address", options.host);
+  }
+  const tcp::endpoint endpoint(address, options.port);
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) {
+    acceptor.set_option(asio::socket_base::reuse_address(true), error);
+    acceptor.bind(endpoint, error);
+  }
+  if (!error) {
+    acceptor.listen(asio::socket_base::max_listen_connections, error);
+  }
+  if (error) {
+    return Fail(ErrorCode::kIo, "cannot listen on {}:{}: {}; choose another --port", options.host,
+                options.port, error.message());
+  }
+  const std::string host = address.is_v6() ? "[" + address.to_string() + "]" : address.to_string();
+  url = fmt::format("http://{}:{}", host, acceptor.local_endpoint().port());
+  return {};
+}
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Server::~Server() {
+  // The scheduler calls into connections, and connections into the scheduler: stop the first, then
+  // drop the second.
+  impl_->scheduler.reset();
+  impl_->io.stop();
+}
+
+Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
+                                               const ServerOptions& options) {
+  const image::Image& image = engine.image();
+  ETCH_ASSIGN_OR_RETURN(std::unique_ptr<text::Tokenizer> tokenizer,
+                        text::Tokenizer::Create(image.vocabulary()));
+  auto impl = std::make_unique<Impl>(engine, options, std::move(tokenizer));
+  if (!image.vocabulary().chat_template.empty()) {
+    ETCH_ASSIGN_OR_RETURN(impl->chat_template,
+                          text::ChatTemplate::Parse(image.vocabulary().chat_template));
+  }
+  if (!options.adapters.empty()) {
+    ETCH_TRY(impl->adapters.LoadFolder(options.adapters));
+  }
+  impl->adapter_names = impl->adapters.Names();
+  ETCH_TRY(impl->Bind());
+  impl->scheduler.emplace(engine, impl->options.scheduler);
+  const int64_t now = std::chrono::duration_cast<std::chrono::seconds>(
+                          std::chrono::system_clock::now().time_since_epoch())
+                          .count();
+  impl->service.emplace(Service{engine, impl->options, *impl->tokenizer,
+                                impl->chat_template ? &*impl->chat_template : nullptr,
+                                impl->adapters, *impl->scheduler, now});
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+std::string Server::url() const { return impl_->url; }
+
+const std::vector<std::string>& Server::adapter_names() const { return impl_->adapter_names; }
+
+void Server::Run() {
+  asio::co_spawn(impl_->io, Accept(*impl_->service, impl_->acceptor), asio::detached);
+  std::vector<std::thread> threads;
+  for (int thread = 1; thread < impl_->options.threads; ++thread) {
+    threads.emplace_back([this] { impl_->io.run(); });
+  }
+  impl_->io.run();
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
+void Server::Stop(double drain_s) {
+  asio::post(impl_->io, [this] {
+    boost::system::error_code ignored;
+    impl_->acceptor.close(ignored);
+  });
+  impl_->scheduler->Drain(drain_s);
+  // What is finished still has to be written.
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  impl_->io.stop();
+}
+
+}  // namespace etch::serve

@@ -1,0 +1,53 @@
+#pragma once
+
+// The HTTP server: the OpenAI API over one engine and a set of adapters. It sees Engine, Scheduler
+// and token ids, never a tensor; JSON stops in this folder.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/engine.h"
+#include "engine/scheduler.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace etch::serve {
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";
+  uint16_t port = 8080;               // 0: any free one
+  std::vector<std::string> api_keys;  // empty: no key is asked for
+  std::filesystem::path adapters;     // folder of PEFT directories and .gguf files; empty: none
+  int threads = 2;                    // of HTTP; the engine has its own
+  engine::SchedulerOptions scheduler;
+  uint64_t max_body_bytes = 8 << 20;
+  double idle_timeout_s = 75.0;
+};
+
+class Server {
+ public:
+  // Binds the port and loads the adapters. `engine` must outlive the server. kIo when the port is
+  // taken; an adapter that does not fit is an error that names it.
+  static Result<std::unique_ptr<Server>> Create(engine::Engine& engine,
+                                                const ServerOptions& options);
+  ~Server();
+
+  std::string url() const;  // "http://127.0.0.1:8080"
+  const std::vector<std::string>& adapter_names() const;
+
+  // Serves until Stop(). Then finishes running requests for at most `drain_s` seconds.
+  void Run();
+  // From any thread or signal handler's thread.
+  void Stop(double drain_s = 10.0);
+
+ private:
+  struct Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace etch::serve
