@@ -43,8 +43,9 @@ struct Adapter {
 // kMismatch and name the first tensor.
 Result<Adapter> ReadAdapter(const std::filesystem::path& path, const model::Config& config);
 
-// Writes PEFT (a directory: adapter_config.json, adapter_model.safetensors; atomically) or GGUF
-// (one file). Both carry every pair exactly; different ranks and scalings become rank_pattern and
+// Writes PEFT (a directory: adapter_config.json, adapter_model.safetensors; atomically, in the
+// place of an adapter that is there, but never of a folder that holds anything else) or GGUF (one
+// file). Both carry every pair exactly; different ranks and scalings become rank_pattern and
 // alpha_pattern, in GGUF they are folded into B.
 Status WritePeft(const Adapter& adapter, const model::Config& config,
                  const std::filesystem::path& path);

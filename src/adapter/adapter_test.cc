@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "adapter/random_adapter_test.h"
 #include "support/data.h"
@@ -72,6 +73,34 @@ TEST(Adapter, ValidateForNamesTheFirstMisfitByLayerAndRole) {
   adapter.pairs[0].role = model::Role::kFfnNorm;
   EXPECT_THAT(ErrorOf(ValidateFor(adapter, TinyConfig())),
               HasSubstr("blk.0.ffn_norm is not a linear layer of a block"));
+}
+
+// tools/make_adapter.py, from which the demo and the end-to-end tests take their adapters.
+TEST(Adapter, MadeAdaptersFitTheirShape) {
+  const fs::path folder = test::TemporaryFolder();
+  const fs::path tool = test::SourceFolder() / "tools" / "make_adapter.py";
+  const auto make = [&](const std::string& name, const std::string& arguments) {
+    const std::string command = "python3 '" + tool.string() + "' --out '" +
+                                (folder / name).string() + "' " + arguments + " 2>/dev/null";
+    return std::system(command.c_str());
+  };
+  ASSERT_EQ(make("a", "--shape stories260k --seed 3 --rank 5"), 0);
+  ASSERT_EQ(make("b", "--shape stories260k --seed 3 --rank 5"), 0);
+  const auto a = ReadAdapter(folder / "a", PresetConfig("stories260k").value());
+  const auto b = ReadAdapter(folder / "b", PresetConfig("stories260k").value());
+  ASSERT_TRUE(a && b) << ErrorOf(a);
+  ASSERT_EQ(a->pairs.size(), 35);
+  EXPECT_EQ(a->pairs[0].rank, 5);
+  EXPECT_EQ(a->pairs[0].scaling, 2.0);
+  testing::ExpectSamePairs(*a, *b);
+  ASSERT_EQ(make("c",
+                 "--modules v_proj,q_proj --shape dim=16,ffn_dim=24,n_layers=2,n_heads=3,"
+                 "n_kv_heads=1,head_dim=4"),
+            0);
+  const auto c = ReadAdapter(folder / "c", TinyConfig());
+  ASSERT_TRUE(c) << ErrorOf(c);
+  EXPECT_EQ(c->pairs.size(), 4);
+  EXPECT_NE(make("d", "--shape nothing"), 0);
 }
 
 TEST(Adapter, FilesAreRecognisedByWhatTheyHold) {

@@ -96,6 +96,12 @@ TEST(Attention, EqualScoresAverage) {
   EXPECT_EQ(Attend({5}, {{127, -127, 1}}), (std::vector<int32_t>{127, -127, 1}));
 }
 
+TEST(Attention, EveryBlockHasItsOwnShift) {
+  std::vector<int32_t> value(40, 100 << 16);
+  std::fill(value.begin() + 32, value.end(), -101);
+  EXPECT_EQ(Attend({7, 7, 7}, {value, value, value}), value);
+}
+
 TEST(Attention, AScoreOneOctaveLowerHasHalfTheWeight) {
   EXPECT_EQ(Attend({65536, 0}, {{6 << 16}, {0}}), (std::vector<int32_t>{4 << 16}));
 }
@@ -155,6 +161,7 @@ TEST(Attention, Exp2IsRightOverItsWholeDomain) {
     before = got;
   }
   EXPECT_EQ(Exp2Negative(0, kTables), 1 << 24);
+  EXPECT_EQ(Exp2Negative(2, kTables), (1 << 24) - 353);  // 2/1024 of the first step is 352.98
   EXPECT_EQ(Exp2Negative(3 << 16, kTables), 1 << 21);
   EXPECT_EQ(Exp2Negative(25 << 16, kTables), 1);
   EXPECT_EQ(Exp2Negative((25 << 16) + 1, kTables), 0);

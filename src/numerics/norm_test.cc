@@ -31,6 +31,10 @@ TEST(Norm, RsqrtIsRightForEverySmallValue) {
 }
 
 TEST(Norm, RsqrtIsRightAcrossItsDomain) {
+  EXPECT_EQ(Rsqrt(1, kTables).mantissa,
+            1073717565);  // 2^30 less what one step from 1/sqrt(1 + 1/128) misses
+  EXPECT_EQ(Rsqrt(4, kTables).mantissa, 1073717565);
+  EXPECT_EQ(Rsqrt(4, kTables).exponent, 1);
   for (int bit = 0; bit <= 60; ++bit) {
     for (uint64_t part = 0; part < 64; ++part) {
       for (const uint64_t offset : {0U, 1U}) {
@@ -96,6 +100,19 @@ TEST(Norm, SumOfSquaresReachesItsBound) {
   EXPECT_EQ(y, want);
   EXPECT_NEAR(y[0], 65536, 65536 * 2 * kRsqrtError);
   EXPECT_EQ(std::count(y.begin(), y.end(), y[0]), static_cast<int64_t>(dim));
+}
+
+// Where the input comes down by 2^s, epsilon comes down by its square.
+TEST(Norm, EpsilonFollowsTheShiftOfTheInput) {
+  const std::vector<int32_t> x = {1 << 23};  // comes down by 2, its square to 2^44
+  const std::vector<Gain16> gains = {NormGain(1.0, 1)};
+  uint64_t squares = 0;
+  const std::vector<int32_t> want = WideNorm(x, gains, uint64_t{1} << 46, &squares);
+  EXPECT_EQ(squares, uint64_t{1} << 45);
+  std::vector<int32_t> y(1);
+  RmsNorm(x, gains, uint64_t{1} << 46, kTables, y);
+  EXPECT_EQ(y, want);
+  EXPECT_NEAR(y[0], 46341, 4);  // 2^16 / sqrt(2)
 }
 
 TEST(Norm, OneChannelAmongZerosKeepsItsWholeEnergy) {

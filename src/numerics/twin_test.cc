@@ -23,12 +23,13 @@ TEST(Twin, DotHasItsFixedOrder) {
     }
     EXPECT_EQ(static_cast<double>(TwinDot(a, b)), want) << size;  // exact: small halves
   }
-  // Lane 0 is summed first, then folded onto lane 8: in this order nothing of 2^-25 survives.
+  // With sixteen lanes 1 and -1 meet in lane 0 before 2^-25 of lane 8 is folded onto them; eight
+  // lanes, or none, would lose it.
   std::vector<float> values(17, 0.0F);
   values[0] = 1.0F;
   values[8] = 0x1p-25F;
-  values[16] = 0x1p-25F;
-  EXPECT_EQ(TwinDot(values, std::vector<float>(17, 1.0F)), 1.0F);
+  values[16] = -1.0F;
+  EXPECT_EQ(TwinDot(values, std::vector<float>(17, 1.0F)), 0x1p-25F);
 }
 
 TEST(Twin, NormHasUnitMeanSquare) {
@@ -125,19 +126,28 @@ TEST(Twin, TokensTogetherEqualTokensOneByOne) {
   EXPECT_EQ(cache.keys, stepwise.keys);
 }
 
-// Rotation is relative: scores, and so the attention, are the same wherever the sequence starts.
 TEST(Twin, KeysAreRotatedByTheirPosition) {
-  const model::Config config = SmallConfig();
-  const TwinLinear ones = [](Role role, std::span<const float>, std::span<float> out) {
-    std::fill(out.begin(), out.end(), role == Role::kWk ? 1.0F : 0.0F);
+  model::Config config = SmallConfig();
+  config.n_heads = 1;
+  config.head_dim = 4;
+  const TwinLinear counts = [](Role role, std::span<const float>, std::span<float> out) {
+    for (size_t index = 0; index < out.size(); ++index) {
+      out[index] = role == Role::kWk ? 1.0F + static_cast<float>(index % 4) : 0.0F;
+    }
   };
   TwinCache cache;
   std::vector<float> x(8, 1.0F);
   const std::vector<float> gains(4, 1.0F);
-  TwinBlock(config, TwinFrequencies(config), gains, gains, ones, 0, cache, x);
-  EXPECT_FLOAT_EQ(cache.keys[0], 1.0F);
-  EXPECT_FLOAT_EQ(cache.keys[2], static_cast<float>(std::cos(1.0) - std::sin(1.0)));
-  EXPECT_FLOAT_EQ(cache.keys[3], static_cast<float>(std::sin(1.0) + std::cos(1.0)));
+  TwinBlock(config, TwinFrequencies(config), gains, gains, counts, 0, cache, x);
+  ASSERT_EQ(cache.keys.size(), 8U);
+  for (size_t index = 0; index < 4; ++index) {
+    EXPECT_FLOAT_EQ(cache.keys[index], 1.0F + static_cast<float>(index));
+  }
+  // Pair 0 turns by 1 radian a position, pair 1 by 10000^(-1/2).
+  EXPECT_FLOAT_EQ(cache.keys[4], static_cast<float>(std::cos(1.0) - 2 * std::sin(1.0)));
+  EXPECT_FLOAT_EQ(cache.keys[5], static_cast<float>(std::sin(1.0) + 2 * std::cos(1.0)));
+  EXPECT_FLOAT_EQ(cache.keys[6], static_cast<float>(3 * std::cos(0.01) - 4 * std::sin(0.01)));
+  EXPECT_FLOAT_EQ(cache.keys[7], static_cast<float>(3 * std::sin(0.01) + 4 * std::cos(0.01)));
 }
 
 }  // namespace

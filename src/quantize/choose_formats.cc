@@ -29,7 +29,7 @@ constexpr double kLargeModelBits = 3.49;
 constexpr double kSmallModelBits = 4.5;
 
 // A8 may cost this share of what W3 costs.
-constexpr double kInputShare = 1.0 / 50.0;
+constexpr double kInputShare = 1.0 / 25.0;
 
 // Divergence for each weight and unit of relative error, relative to gate and up. Measured on
 // stories260K by quantising one role at a time (docs/rationale/quantize.md). wk measures 8 there,

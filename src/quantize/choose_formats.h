@@ -40,7 +40,7 @@ std::vector<numerics::WeightFormat> ChooseWeightFormats(const model::Config& con
                                                         double bits);
 
 // The format of every input: index layer * 4 + site, then the head. A16 where rounding to A8 costs
-// more than a fiftieth of what three bits cost in the layers that read the input; without a
+// more than a twenty-fifth of what three bits cost in the layers that read the input; without a
 // calibration (nullptr) A16 for the inputs of `down` and A8 elsewhere.
 std::vector<numerics::ActivationFormat> ChooseInputFormats(
     const model::Config& config, const Calibration* calibration,

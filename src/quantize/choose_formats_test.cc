@@ -75,7 +75,7 @@ TEST(ChooseInputFormatsTest, WithoutCalibrationOnlyDownIsWide) {
               ElementsAre(kA8, kA8, kA8, kA16, kA8));
 }
 
-TEST(ChooseInputFormatsTest, AFiftiethOfTheReadersThreeBitErrorIsTheLimit) {
+TEST(ChooseInputFormatsTest, ATwentyFifthOfTheReadersThreeBitErrorIsTheLimit) {
   const std::vector<MatrixEstimate> matrices = {Estimate(Role::kTokenEmbedding, 1, 9.0),
                                                 Estimate(Role::kWq, 1, 0.01),
                                                 Estimate(Role::kWk, 1, 0.03),
@@ -86,10 +86,10 @@ TEST(ChooseInputFormatsTest, AFiftiethOfTheReadersThreeBitErrorIsTheLimit) {
                                                 Estimate(Role::kDown, 1),
                                                 Estimate(Role::kHead, 1)};
   Calibration calibration;
-  for (const double error : {0.00041, 0.00039, 0.00041, 0.00039}) {
+  for (const double error : {0.00081, 0.00079, 0.00081, 0.00079}) {
     calibration.sites.push_back({{}, error, 0.0});
   }
-  calibration.head = {{}, 0.00041, 0.0};
+  calibration.head = {{}, 0.00081, 0.0};
   EXPECT_THAT(ChooseInputFormats(OneLayer(false), &calibration, matrices),
               ElementsAre(kA16, kA8, kA16, kA8, kA16));
   // A tied embedding is the reader of the head's input.

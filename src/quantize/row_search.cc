@@ -16,9 +16,9 @@
 // and the codes are rounded once more under it.
 //
 // The inner loops run over 32 floats in plain arrays with no branch: seven comparisons with fixed
-// thresholds find the nearest of eight levels, which SSE2 does four at a time. Rejected: sorting
-// the weights to walk all code changes exactly (slower and within 1 % of this error); a row scale
-// that only maps the largest group to m = 15 (docs/rationale/quantize.md has the figures).
+// thresholds find the nearest of eight levels, which SSE2 does four at a time. Rejected: more trial
+// steps, more row scales and more integers a group, each of which costs a third of the speed for
+// 0.1 to 0.3 % of the error (docs/rationale/quantize.md has the figures).
 
 #include "quantize/row_search.h"
 

@@ -98,7 +98,7 @@ void SplitPattern::Split(std::string_view text, std::vector<std::string_view>& p
     const size_t* ends = pcre2_get_ovector_pointer(match.get());
     const size_t begin = ends[0];
     const size_t end = ends[1];
-    // \K and look-behind can move a match's begin: only matches that lie ahead count.
+    // \K can move where a match begins: only matches that lie ahead count.
     if (begin >= piece_begin && end > begin) {
       add(piece_begin, begin);
       add(begin, end);

@@ -90,8 +90,9 @@ std::unique_ptr<Tokenizer> Llama2Bin(const std::filesystem::path& root) {
 
 std::unique_ptr<Tokenizer> Llama32Json(const std::filesystem::path& root) {
   const std::string config = ReadText(root / "llama3.2/tokenizer_config.json");
+  const json decoder = json::parse(config)["added_tokens_decoder"];
   json added = json::array();
-  for (const auto& [id, token] : json::parse(config)["added_tokens_decoder"].items()) {
+  for (const auto& [id, token] : decoder.items()) {
     json entry = token;
     entry["id"] = std::stoul(id);
     added.push_back(entry);

@@ -37,10 +37,10 @@ Value LoopAttribute(const Loop& loop, std::string_view name, bool* found) {
     return Value::Int(count);
   }
   if (name == "depth") {
-    return Value::Int(loop.nesting + 1);
+    return Value::Int(1);  // of recursive loops, which are not supported
   }
   if (name == "depth0") {
-    return Value::Int(loop.nesting);
+    return Value::Int(0);
   }
   if (name == "previtem") {
     return index > 0 && index <= count ? items[loop.index - 1]

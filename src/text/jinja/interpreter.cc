@@ -162,9 +162,8 @@ Result<Interpreter::Flow> Interpreter::ExecuteFor(const Statement& statement) {
   ETCH_ASSIGN_OR_RETURN(const Value list, MakeList(meter_, std::move(items)));
   ETCH_ASSIGN_OR_RETURN(
       const Value loop_value,
-      NewObject({Loop{.items = list, .nesting = loop_nesting_, .last_changed = {}}}));
+      NewObject({Loop{.items = list, .last_changed = {}}}));
   Loop& loop = std::get<Loop>(loop_value.object().body);
-  const Restore nesting(&loop_nesting_, loop_nesting_ + 1);
   for (; loop.index < count; ++loop.index) {
     ETCH_TRY(meter_.Step());
     Scope scope{.parent = scope_};
@@ -306,7 +305,6 @@ Result<Value> Interpreter::CallMacro(const Macro& macro, const Arguments& argume
   }
   TextBuilder out(meter_);
   const Restore output(&out_, &out);
-  const Restore nesting(&loop_nesting_, int64_t{0});
   ETCH_TRY(Execute(definition.body));
   return out.Finish();
 }

@@ -92,7 +92,6 @@ class Interpreter {
   TextBuilder* out_ = nullptr;
   std::deque<Object> objects_;  // stable addresses
   int depth_ = 0;
-  int64_t loop_nesting_ = 0;
   bool located_ = false;
 };
 

@@ -24,7 +24,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   }
   bool number_float(double value, const std::string&) override { return Add(Value::Float(value)); }
   bool string(std::string& value) override { return AddResult(MakeText(meter_, std::move(value))); }
-  bool binary(std::vector<uint8_t>&) override { return false; }
+  bool binary(binary_t&) override { return false; }
 
   bool start_object(size_t) override { return Open(false); }
   bool start_array(size_t) override { return Open(true); }

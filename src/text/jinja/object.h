@@ -33,7 +33,6 @@ struct Macro {
 struct Loop {
   Value items;  // a list
   size_t index = 0;
-  int64_t nesting = 0;  // loop.depth0
   std::vector<Value> last_changed;
 };
 

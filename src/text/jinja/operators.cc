@@ -134,6 +134,13 @@ Result<Value> Repeat(const Value& value, int64_t count, Meter& meter) {
 }
 
 Result<Value> Concatenate(const Value& left, const Value& right, Meter& meter) {
+  if (left.is_safe_text() || right.is_safe_text()) {
+    ETCH_TRY(meter.Read(left.text().size() + right.text().size()));
+    const auto escaped = [](const Value& value) {
+      return value.is_safe_text() ? std::string(value.text()) : EscapeHtml(value.text());
+    };
+    return MakeSafeText(meter, escaped(left) + escaped(right));
+  }
   if (left.is_text()) {
     TextBuilder out(meter);
     ETCH_TRY(out.Append(left.text()));

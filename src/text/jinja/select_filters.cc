@@ -77,11 +77,18 @@ Result<Value> Select(Interpreter& interpreter, const Value& value, const Argumen
   return MakeList(interpreter.meter(), std::move(kept));
 }
 
-constexpr FilterEntry kSelectFilters[] = {{"map", Map},
-                                          {"select", Select<false, true>},
-                                          {"reject", Select<false, false>},
-                                          {"selectattr", Select<true, true>},
-                                          {"rejectattr", Select<true, false>}};
+// As in Jinja, these filters take whatever is false, none included, for an empty sequence.
+template <FilterFunction kFilter>
+Result<Value> OrEmpty(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
+  return Truthy(value) ? kFilter(interpreter, value, arguments)
+                       : MakeList(interpreter.meter(), {});
+}
+
+constexpr FilterEntry kSelectFilters[] = {{"map", OrEmpty<Map>},
+                                          {"select", OrEmpty<Select<false, true>>},
+                                          {"reject", OrEmpty<Select<false, false>>},
+                                          {"selectattr", OrEmpty<Select<true, true>>},
+                                          {"rejectattr", OrEmpty<Select<true, false>>}};
 
 }  // namespace
 

@@ -40,35 +40,23 @@ std::string TitleWords(std::string_view text) {
   return out;
 }
 
-std::string EscapeHtml(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 Result<Value> String(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
   ETCH_TRY(Bind("string", {}, arguments));
   return ToText(value, interpreter.meter());
+}
+
+// The text as Markup, escaped if `kEscapes` and it is none yet. Nothing else is escaped by itself:
+// transformers renders without autoescape.
+template <bool kEscapes>
+Result<Value> Safe(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
+  ETCH_TRY(Bind(kEscapes ? "escape" : "safe", {}, arguments));
+  ETCH_ASSIGN_OR_RETURN(const Value text, ToText(value, interpreter.meter()));
+  if (text.is_safe_text()) {
+    return text;
+  }
+  ETCH_TRY(interpreter.meter().Read(text.text().size()));
+  return MakeSafeText(interpreter.meter(),
+                      kEscapes ? EscapeHtml(text.text()) : std::string(text.text()));
 }
 
 Result<Value> Trim(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
@@ -163,10 +151,9 @@ constexpr FilterEntry kTextFilters[] = {{"upper", Mapped<Upper>},
                                         {"lower", Mapped<Lower>},
                                         {"title", Mapped<TitleWords>},
                                         {"capitalize", Mapped<Capitalize>},
-                                        {"escape", Mapped<EscapeHtml>},
-                                        {"e", Mapped<EscapeHtml>},
-                                        {"forceescape", Mapped<EscapeHtml>},
-                                        {"safe", String},
+                                        {"escape", Safe<true>},
+                                        {"e", Safe<true>},
+                                        {"safe", Safe<false>},
                                         {"string", String},
                                         {"trim", Trim},
                                         {"replace", Replace},

@@ -54,11 +54,11 @@ Result<std::string> CanonicalKey(const Value& key) {
 }  // namespace
 
 Value Value::Literal(std::string_view text) {
-  return Value(Data(std::make_shared<const Text>(Text{std::string(text), {}})));
+  return Value(Data(std::make_shared<const Text>(Text{.bytes = std::string(text), .charge = {}})));
 }
 
 Value Value::UndefinedBecause(std::string_view why) {
-  return Value(Data(Undefined{std::make_shared<const Text>(Text{std::string(why), {}})}));
+  return Value(Data(Undefined{std::make_shared<const Text>(Text{.bytes = std::string(why), .charge = {}})}));
 }
 
 int64_t Value::integer() const {
@@ -152,7 +152,14 @@ Result<Value> MakeText(Meter& meter, std::string bytes) {
 
 Result<Value> MakeText(Meter& meter, std::string bytes, Charge charge) {
   ETCH_TRY(charge.Grow(meter, kTextOverhead));
-  return Value(Value::Data(std::make_shared<const Text>(Text{std::move(bytes), std::move(charge)})));
+  return Value(Value::Data(std::make_shared<const Text>(
+      Text{.bytes = std::move(bytes), .charge = std::move(charge)})));
+}
+
+Result<Value> MakeSafeText(Meter& meter, std::string bytes) {
+  ETCH_ASSIGN_OR_RETURN(Charge charge, Charge::Take(meter, bytes.size() + kTextOverhead));
+  return Value(Value::Data(std::make_shared<const Text>(
+      Text{.bytes = std::move(bytes), .charge = std::move(charge), .is_safe = true})));
 }
 
 Result<Value> MakeList(Meter& meter, std::vector<Value> items, bool is_tuple) {

@@ -26,6 +26,7 @@ struct List;
 struct Text {
   std::string bytes;  // UTF-8, unchecked
   Charge charge;
+  bool is_safe = false;  // Jinja's Markup: + escapes what is added to it
 };
 
 class Value {
@@ -58,6 +59,7 @@ class Value {
   // The content; the caller has checked the kind.
   bool boolean() const { return std::get<bool>(data_); }
   std::string_view text() const { return std::get<TextPtr>(data_)->bytes; }
+  bool is_safe_text() const { return is_text() && std::get<TextPtr>(data_)->is_safe; }
   const List& list() const { return *std::get<ListPtr>(data_); }
   const Dict& dict() const { return *std::get<DictPtr>(data_); }
   Object& object() const { return *std::get<Object*>(data_); }
@@ -83,6 +85,7 @@ class Value {
 
   explicit Value(Data data) : data_(std::move(data)) {}
   friend Result<Value> MakeText(Meter& meter, std::string bytes, Charge charge);
+  friend Result<Value> MakeSafeText(Meter& meter, std::string bytes);
   friend Result<Value> MakeList(Meter& meter, std::vector<Value> items, bool is_tuple);
   friend Result<Value> MakeDict(Meter& meter, Dict dict);
 
@@ -124,6 +127,7 @@ class Dict {
 // Values that a meter pays for. They fail with kNoSpace, also when nested deeper than max_depth.
 Result<Value> MakeText(Meter& meter, std::string bytes);
 Result<Value> MakeText(Meter& meter, std::string bytes, Charge charge);  // already paid
+Result<Value> MakeSafeText(Meter& meter, std::string bytes);
 Result<Value> MakeList(Meter& meter, std::vector<Value> items, bool is_tuple = false);
 Result<Value> MakeDict(Meter& meter, Dict dict);
 

@@ -1,0 +1,103 @@
+"""What the end-to-end tests share: the program, the data, a compiled model, a running server."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+ETCH = os.environ.get("ETCH", "build/release/src/cli/etch")
+SOURCE = Path(os.environ.get("ETCH_SOURCE", Path(__file__).resolve().parents[2]))
+WORK = Path(os.environ.get("ETCH_WORK", tempfile.gettempdir()))
+DATA = Path(os.environ.get("ETCH_DATA", SOURCE.parent / "shared" / "data"))
+
+
+def need_data(*paths):
+    """Skips with a loud line when test data is missing; fails in CI."""
+    missing = [path for path in paths if not (DATA / path).exists()]
+    if missing and os.environ.get("CI"):
+        raise AssertionError(f"test data missing: {missing} (set ETCH_DATA)")
+    if missing:
+        print(f"*** SKIPPED, test data missing: {missing} (set ETCH_DATA) ***", file=sys.stderr)
+        raise unittest.SkipTest("test data missing")
+
+
+def etch(*arguments, code=0, timeout=300, **options):
+    """Runs the program; checks its exit code; returns the finished process."""
+    done = subprocess.run([ETCH, *map(str, arguments)], capture_output=True, text=True,
+                          timeout=timeout, stdin=subprocess.DEVNULL, **options)
+    assert done.returncode == code, (
+        f"etch {' '.join(map(str, arguments))}: exit {done.returncode}, not {code}\n"
+        f"{done.stdout}\n{done.stderr}")
+    return done
+
+
+def etch_json(*arguments, **options):
+    return json.loads(etch(*arguments, "--json", **options).stdout)
+
+
+class Case(unittest.TestCase):
+    """A test case with an empty folder of its own."""
+
+    def setUp(self):
+        self._folder = tempfile.TemporaryDirectory(dir=WORK)
+        self.folder = Path(self._folder.name)
+        self.addCleanup(self._folder.cleanup)
+
+    def files(self):
+        return sorted(path.name for path in self.folder.iterdir())
+
+    def error(self, *arguments, code=1, **options):
+        """The one line that a failing command says."""
+        done = etch(*arguments, code=code, **options)
+        lines = done.stderr.strip().splitlines()
+        self.assertEqual(len(lines), 1, done.stderr)
+        self.assertRegex(lines[0], r"^etch: ")
+        self.assertEqual(done.stdout, "")
+        return lines[0]
+
+
+def make_adapter(out, seed, *options):
+    subprocess.run([sys.executable, SOURCE / "tools/make_adapter.py", "--out", out,
+                    "--shape", "stories260k", "--seed", str(seed), *options],
+                   check=True, capture_output=True)
+
+
+def make_tiny_model(out):
+    """A small model with a chat template, as a Hugging Face directory."""
+    subprocess.run([sys.executable, SOURCE / "tools/make_tiny_model.py", "--out", out],
+                   check=True, capture_output=True)
+
+
+class Server:
+    """`etch serve` on a free port, for a `with` statement."""
+
+    def __init__(self, image, *options, environment=None):
+        self.process = subprocess.Popen(
+            [ETCH, "serve", str(image), "--port", "0", "--json", *map(str, options)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **(environment or {})})
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(self.process.stderr.read())
+        self.ready = json.loads(line)
+        self.url = self.ready["url"]
+        self.port = int(re.search(r":(\d+)$", self.url).group(1))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        finally:
+            self.process.stdout.close()
+            self.process.stderr.close()
