@@ -198,9 +198,11 @@ inline nlohmann::json HuggingFaceConfig(const model::Config& config) {
           {"tie_word_embeddings", config.tied_embeddings}};
 }
 
-// Without the sync of WriteFileAtomically: mutation tests write thousands of files.
+// Without the sync of WriteFileAtomically, and without the one that some file systems do when a
+// file is truncated: mutation tests write thousands of files.
 inline void WriteText(const std::filesystem::path& path, const std::string& text) {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  std::filesystem::remove(path);
+  std::ofstream out(path, std::ios::binary);
   out << text;
   ASSERT_TRUE(out.flush());
 }
