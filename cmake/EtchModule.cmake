@@ -1,13 +1,14 @@
 # etch_module(NAME name DEPS modules… SRCS files… [LIBS targets…] [TESTS files…] [FUZZ files…])
 #
-# Makes the static library `etch_name` out of one folder of src/, its test program `etch_name_test`, and for each
-# `x_fuzz.cc` a program `etch_x_fuzz`: a libFuzzer target under ETCH_FUZZ, otherwise a replay of
-# tests/golden/corpus/x that runs as an ordinary test.
+# Makes the static library `etch_name` out of one folder of src/, its test program `etch_name_test`,
+# and for each `x_fuzz.cc` a program `etch_x_fuzz`: a libFuzzer target under ETCH_FUZZ, otherwise a
+# replay of tests/golden/corpus/x that runs as an ordinary test.
 
 add_library(etch_options INTERFACE)
 target_include_directories(etch_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_compile_options(etch_options INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor -Woverloaded-virtual
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor
+      -Woverloaded-virtual
   -Wimplicit-fallthrough -Wdouble-promotion
   # Floating point is the same on every machine: no contraction into fused multiply-adds.
   -ffp-contract=off
@@ -23,7 +24,8 @@ function(etch_module)
   target_link_libraries(etch_${M_NAME} PUBLIC etch_options ${deps} PRIVATE ${M_LIBS})
   if(ETCH_TESTS AND M_TESTS)
     add_executable(etch_${M_NAME}_test ${M_TESTS})
-    target_link_libraries(etch_${M_NAME}_test PRIVATE etch_${M_NAME} ${M_LIBS} etch_test_support GTest::gmock_main)
+    target_link_libraries(etch_${M_NAME}_test PRIVATE etch_${M_NAME} ${M_LIBS} etch_test_support
+        GTest::gmock_main)
     gtest_discover_tests(etch_${M_NAME}_test PROPERTIES LABELS unit DISCOVERY_TIMEOUT 60)
   endif()
   foreach(file IN LISTS M_FUZZ)
@@ -36,7 +38,8 @@ function(etch_module)
       add_executable(etch_${name} ${file} ${PROJECT_SOURCE_DIR}/fuzz/replay_main.cc)
       target_link_libraries(etch_${name} PRIVATE etch_${M_NAME} ${M_LIBS})
       string(REGEX REPLACE "_fuzz$" "" corpus ${name})
-      add_test(NAME fuzz_replay/${corpus} COMMAND etch_${name} ${PROJECT_SOURCE_DIR}/tests/golden/corpus/${corpus})
+      add_test(NAME fuzz_replay/${corpus} COMMAND etch_${name}
+          ${PROJECT_SOURCE_DIR}/tests/golden/corpus/${corpus})
       set_tests_properties(fuzz_replay/${corpus} PROPERTIES LABELS unit)
     endif()
   endforeach()

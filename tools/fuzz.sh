@@ -6,7 +6,8 @@
 #   FUZZ_SECONDS=600     time for each target
 #   FUZZ_JOBS=N          targets at once, as many as processors by default
 #
-# Seeds come from tests/golden/corpus/TARGET, words from fuzz/TARGET.dict where there is one. What is
+# Seeds come from tests/golden/corpus/TARGET, words from fuzz/TARGET.dict where there is one. What
+# is
 # found goes to out/fuzz/TARGET: the log, the grown corpus, and a file crash-…, timeout-… or oom-…
 # for each finding. Ends with 1 after a finding.
 set -euo pipefail

@@ -5,7 +5,7 @@ Tests and the demo need adapters that fit a model and change its text visibly. T
 a seed, with the standard library only:
 
     tools/make_adapter.py --out build/pirate --shape stories260k --seed 1
-    tools/make_adapter.py --out build/poet --shape stories260k --seed 2 --rank 8 --modules q_proj,v_proj
+    tools/make_adapter.py --out build/poet --shape stories260k --rank 8 --modules q_proj,v_proj
     tools/make_adapter.py --out build/tiny-a --model build/tiny
     tools/make_adapter.py --out build/x --shape dim=64,ffn_dim=172,n_layers=5,n_heads=8,n_kv_heads=4
 
@@ -125,7 +125,8 @@ def make_tensors(shape, modules, rank, scaling, scale, seed):
             tensors.append((name + "A.weight", [rank, cols],
                             random_values(source, rank * cols, 1 / math.sqrt(cols))))
             tensors.append((name + "B.weight", [rows, rank],
-                            random_values(source, rows * rank, scale / (scaling * math.sqrt(rank)))))
+                            random_values(
+                                source, rows * rank, scale / (scaling * math.sqrt(rank)))))
     return sorted(tensors)
 
 

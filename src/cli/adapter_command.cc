@@ -78,6 +78,11 @@ Status Import(Options options) {
       source.extension() == ".gguf" ? source.stem() : source.filename();
   options.out = (std::filesystem::path(options.out) / name).string();
   options.format = "peft";
+  std::error_code error;
+  std::filesystem::create_directories(std::filesystem::path(options.out).parent_path(), error);
+  if (error) {
+    return Fail(ErrorCode::kIo, "{}: cannot create the folder: {}", options.out, error.message());
+  }
   return Convert(options);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// A model as its makers published it, whatever the format: configuration, tokenizer, and tensors by role. Tensors are
-// read one at a time, so a model larger than memory can be compiled.
+// A model as its makers published it, whatever the format: configuration, tokenizer, and tensors by
+// role. Tensors are read one at a time, so a model larger than memory can be compiled.
 
 #include <filesystem>
 #include <memory>
@@ -18,9 +18,9 @@ namespace etch::ingest {
 
 // A file that the model was read from, for the provenance in the image.
 struct SourceFile {
-  std::string name;        // without its folder
+  std::string name;  // without its folder
   uint64_t size_bytes = 0;
-  uint64_t xxh3 = 0;       // XXH3-64 of the content; 0 until HashFiles() was called
+  uint64_t xxh3 = 0;  // XXH3-64 of the content; 0 until HashFiles() was called
 };
 
 // What an inspection shows of one tensor before it is read.
@@ -39,12 +39,15 @@ class SourceModel {
   const model::Config& config() const { return config_; }
   const model::Vocabulary& vocabulary() const { return vocabulary_; }
   const std::vector<SourceFile>& files() const { return files_; }
-  std::string_view format() const { return format_; }  // "safetensors", "GGUF v3", "llama2.c v1", "synthetic"
-  const std::string& name() const { return name_; }    // "Llama 3.1 8B Instruct", or the file's name
+  std::string_view format() const {
+    return format_;
+  }  // "safetensors", "GGUF v3", "llama2.c v1", "synthetic"
+  const std::string& name() const { return name_; }  // "Llama 3.1 8B Instruct", or the file's name
   virtual std::vector<SourceTensor> Tensors() const = 0;
 
-  // Reads a tensor into `out` (TensorShape(config(), role) values, row by row), dequantised to float. wq and wk come in
-  // Etch's row order (see model::InterleavedRow). kMalformed when a value is NaN or infinite; the error names the tensor.
+  // Reads a tensor into `out` (TensorShape(config(), role) values, row by row), dequantised to
+  // float. wq and wk come in Etch's row order (see model::InterleavedRow). kMalformed when a value
+  // is NaN or infinite; the error names the tensor.
   virtual Status Read(model::Role role, int64_t layer, std::span<float> out) const = 0;
 
   // Fills xxh3 of every file. Reads all bytes.
@@ -58,13 +61,14 @@ class SourceModel {
   std::string name_;
 };
 
-// Opens a model: a directory (Hugging Face), a .gguf, or a llama2.c .bin (legacy, v1, v2; its tokenizer.bin or tok512.bin
-// is found beside it, or given as `tokenizer`). Checks that every tensor is there with the right shape.
+// Opens a model: a directory (Hugging Face), a .gguf, or a llama2.c .bin (legacy, v1, v2; its
+// tokenizer.bin or tok512.bin is found beside it, or given as `tokenizer`). Checks that every
+// tensor is there with the right shape.
 Result<std::unique_ptr<SourceModel>> OpenModel(const std::filesystem::path& path,
                                                const std::filesystem::path& tokenizer = {});
 
-// Seeded random weights in the shape of `config`: every value depends only on (seed, role, layer, index), so tensors
-// come in any order. With a vocabulary of single bytes and numbered tokens.
+// Seeded random weights in the shape of `config`: every value depends only on (seed, role, layer,
+// index), so tensors come in any order. With a vocabulary of single bytes and numbered tokens.
 std::unique_ptr<SourceModel> MakeSyntheticModel(const model::Config& config, uint64_t seed,
                                                 std::string name);
 

@@ -17,8 +17,8 @@
 //
 // The inner loops run over 32 floats in plain arrays with no branch: seven comparisons with fixed
 // thresholds find the nearest of eight levels, which SSE2 does four at a time. Rejected: more trial
-// steps, more row scales and more integers a group, each of which costs a third of the speed for
-// 0.1 to 0.3 % of the error (docs/rationale/quantize.md has the figures).
+// steps, more row scales and more integers a group, which cost 15 to 40 % of the speed for 0.05 to
+// 0.3 % of the error (docs/rationale/quantize.md has the figures).
 
 #include "quantize/row_search.h"
 

@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/error.hpp>
 #include <chrono>
 #include <optional>
 #include <thread>
@@ -32,7 +33,7 @@ asio::awaitable<void> Accept(Service& service, tcp::acceptor& acceptor) {
       co_await pause.async_wait(kAwait);
       continue;
     }
-    boost::system::error_code ignored;
+    boost::beast::error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
     const auto executor = socket.get_executor();
     asio::co_spawn(executor, ServeConnection(service, std::move(socket)), asio::detached);
@@ -66,7 +67,7 @@ struct Server::Impl {
 };
 
 Status Server::Impl::Bind() {
-  boost::system::error_code error;
+  boost::beast::error_code error;
   const asio::ip::address address = asio::ip::make_address(options.host, error);
   if (error) {
     return Fail(ErrorCode::kInvalidArgument, "--host {}: not an IP address", options.host);
@@ -141,7 +142,7 @@ void Server::Run() {
 
 void Server::Stop(double drain_s) {
   asio::post(impl_->io, [this] {
-    boost::system::error_code ignored;
+    boost::beast::error_code ignored;
     impl_->acceptor.close(ignored);
   });
   impl_->scheduler->Drain(drain_s);

@@ -41,8 +41,7 @@ Result<std::string> ChatTemplate::Render(std::string_view context_json,
 }
 
 Result<std::string> ChatTemplate::RenderChat(const std::vector<ChatMessage>& messages,
-                                             bool add_generation_prompt,
-                                             std::string_view bos_token,
+                                             bool add_generation_prompt, std::string_view bos_token,
                                              std::string_view eos_token,
                                              const RenderLimits& limits) const {
   using Json = nlohmann::ordered_json;

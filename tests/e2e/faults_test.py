@@ -78,8 +78,8 @@ class Faults(Case):
         broken(lambda head, _: head[name].update(data_offsets=[1 << 62, (1 << 62) + 8]))
         broken(lambda _, raw: raw.extend(b"1234"))
         broken(lambda _, raw: raw.__delitem__(slice(len(raw) - 4, None)))
-        broken(lambda _, raw: raw.__setitem__(slice(begin, begin + 4), struct.pack("<f", float("nan"))),
-               "up_proj")
+        nan = struct.pack("<f", float("nan"))
+        broken(lambda _, raw: raw.__setitem__(slice(begin, begin + 4), nan), "up_proj")
         write_safetensors(weights, header, data)
         config = self.folder / "tiny/config.json"
         fields = json.loads(config.read_text())
@@ -176,8 +176,8 @@ class Faults(Case):
 
     def test_prompts_longer_than_the_context(self):
         etch("compile", DATA / "models/stories260K.gguf", "-o", self.out)
-        self.assertIn("context", self.error("run", self.out, "-p", "word " * 600, "--raw"))
-        self.assertIn("context", self.error("run", self.out, "-p", "x", "-c", "513"))
+        self.assertIn("context", self.error("run", self.out, "-p", "word " * 3000, "--raw"))
+        self.assertIn("context", self.error("run", self.out, "-p", "x", "-c", "2049"))
 
 
 if __name__ == "__main__":

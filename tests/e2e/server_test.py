@@ -112,7 +112,7 @@ class Api(ServerCase):
                 self.assertTrue(answer["error"]["message"])
             status, answer = complete(server, model="nobody")
             self.assertEqual((status, answer["error"]["code"]), (404, "model_not_found"))
-            status, answer = complete(server, prompt="word " * 600)
+            status, answer = complete(server, prompt="word " * 3000)
             self.assertEqual((status, answer["error"]["code"]), (400, "context_length_exceeded"))
             self.assertEqual(request(server, "GET", "/nothing")[0], 404)
             self.assertEqual(request(server, "GET", "/v1/completions")[0], 405)

@@ -1,6 +1,7 @@
 // Attributes, items and calls. Python's objects have attributes that lead to the interpreter itself
-// (__class__, __globals__ …), which is how hostile templates escape from Jinja; here a value has the
-// entries of its own tables and nothing else, so there is no list of forbidden names to get wrong.
+// (__class__, __globals__ …), which is how hostile templates escape from Jinja; here a value has
+// the entries of its own tables and nothing else, so there is no list of forbidden names to get
+// wrong.
 
 #include "text/jinja/interpreter.h"
 #include "text/jinja/methods.h"
@@ -119,8 +120,8 @@ Result<Value> Interpreter::Item(const Value& value, const Value& key) {
     return Attribute(value, key.text());
   }
   if ((!key.is_int() && !key.is_bool()) || (!value.is_list() && !value.is_text())) {
-    return Value::UndefinedBecause(fmt::format("'{} object' has no element of type '{}'",
-                                               TypeName(value), TypeName(key)));
+    return Value::UndefinedBecause(
+        fmt::format("'{} object' has no element of type '{}'", TypeName(value), TypeName(key)));
   }
   ETCH_ASSIGN_OR_RETURN(const int64_t length, Length(value, meter_));
   const int64_t index = key.integer() < 0 ? key.integer() + length : key.integer();

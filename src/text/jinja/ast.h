@@ -45,22 +45,22 @@ struct Argument {
 
 struct Expression {
   enum class Kind {
-    kConstant,     // `constant`
-    kName,         // `name`
-    kList,         // operands
-    kTuple,        // operands
-    kDict,         // operands: key, value, key, value …
-    kAttribute,    // operands[0].name
-    kItem,         // operands[0][operands[1]]
-    kSlice,        // operands[0][operands[1]:operands[2]:operands[3]], each of the last three or null
-    kCall,         // operands[0](arguments)
-    kFilter,       // operands[0] | name(arguments); null for the body of a filter block
-    kTest,         // operands[0] is name(arguments)
-    kNegate,       // -operands[0]
-    kPlus,         // +operands[0]
-    kNot,          // not operands[0]
-    kAnd,          // operands[0] and operands[1] and …
-    kOr,           // the same with or
+    kConstant,   // `constant`
+    kName,       // `name`
+    kList,       // operands
+    kTuple,      // operands
+    kDict,       // operands: key, value, key, value …
+    kAttribute,  // operands[0].name
+    kItem,       // operands[0][operands[1]]
+    kSlice,      // operands[0][operands[1]:operands[2]:operands[3]], each of the last three or null
+    kCall,       // operands[0](arguments)
+    kFilter,     // operands[0] | name(arguments); null for the body of a filter block
+    kTest,       // operands[0] is name(arguments)
+    kNegate,     // -operands[0]
+    kPlus,       // +operands[0]
+    kNot,        // not operands[0]
+    kAnd,        // operands[0] and operands[1] and …
+    kOr,         // the same with or
     kArithmetic,   // operands[0] operators[0] operands[1] operators[1] …, from the left
     kConcatenate,  // operands[0] ~ operands[1] ~ …
     kCompare,      // operands[0] operators[0] operands[1] …, all of them

@@ -14,9 +14,9 @@ namespace etch::jinja {
 
 Result<Value> Interpreter::Evaluate(const Expression& expression) {
   if (depth_ >= meter_.limits().max_depth) {
-    return Located(expression.position, {ErrorCode::kNoSpace,
-                                         fmt::format("the template nests deeper than {}",
-                                                     meter_.limits().max_depth)});
+    return Located(expression.position,
+                   {ErrorCode::kNoSpace,
+                    fmt::format("the template nests deeper than {}", meter_.limits().max_depth)});
   }
   ++depth_;
   Status step = meter_.Step();

@@ -4,8 +4,9 @@
 //   primary with .name [item] (call) · | filter, is test
 //
 // A filter binds tighter than any operator but the unary ones: 1 + x | length is 1 + (x | length),
-// and -x | abs is (-x) | abs. Each level is one function, and a chain of one level is one flat node.
-// A precedence table was rejected: Jinja's unary level is not a plain binary-operator grammar.
+// and -x | abs is (-x) | abs. Each level is one function, and a chain of one level is one flat
+// node. A precedence table was rejected: Jinja's unary level is not a plain binary-operator
+// grammar.
 
 #include "text/jinja/expression_parser.h"
 
@@ -182,8 +183,7 @@ Result<ExpressionPtr> ExpressionParser::ParsePower() {
   if (!stream_->AtOperator("**")) {
     return first;
   }
-  ExpressionPtr chain =
-      MakeExpression(Expression::Kind::kArithmetic, stream_->current().position);
+  ExpressionPtr chain = MakeExpression(Expression::Kind::kArithmetic, stream_->current().position);
   chain->operands.push_back(std::move(first));
   while (stream_->SkipOperator("**")) {
     chain->operators.push_back(Operator::kPower);
@@ -425,8 +425,7 @@ Result<ExpressionPtr> ExpressionParser::ParseFilterAndTests(ExpressionPtr expres
 
 Result<ExpressionPtr> ExpressionParser::ParseFilters(ExpressionPtr input) {
   do {
-    ExpressionPtr filter =
-        MakeExpression(Expression::Kind::kFilter, stream_->current().position);
+    ExpressionPtr filter = MakeExpression(Expression::Kind::kFilter, stream_->current().position);
     ETCH_ASSIGN_OR_RETURN(filter->name, stream_->TakeName());
     if (stream_->SkipOperator("(")) {
       ETCH_ASSIGN_OR_RETURN(filter->arguments, ParseArguments());

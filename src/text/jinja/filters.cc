@@ -1,3 +1,5 @@
+// The dispatch of filters, and those on single values: defaults, numbers and JSON.
+
 #include "text/jinja/filters.h"
 
 #include <charconv>
@@ -144,13 +146,12 @@ Status ReadSeparators(const Value& value, JsonStyle* style) {
 // transformers: json.dumps(x, ensure_ascii=…, indent=…, separators=…, sort_keys=…), not Jinja's own
 // tojson, which escapes HTML.
 Result<Value> ToJson(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
-  ETCH_ASSIGN_OR_RETURN(const std::vector<Value> bound,
-                        Bind("tojson",
-                             {{"ensure_ascii", Value::Bool(false)},
-                              {"indent", Value::None()},
-                              {"separators", Value::None()},
-                              {"sort_keys", Value::Bool(false)}},
-                             arguments));
+  ETCH_ASSIGN_OR_RETURN(const std::vector<Value> bound, Bind("tojson",
+                                                             {{"ensure_ascii", Value::Bool(false)},
+                                                              {"indent", Value::None()},
+                                                              {"separators", Value::None()},
+                                                              {"sort_keys", Value::Bool(false)}},
+                                                             arguments));
   JsonStyle style;
   style.ascii_only = Truthy(bound[0]);
   style.sort_keys = Truthy(bound[3]);
@@ -199,9 +200,9 @@ Result<Value> LengthFilter(Interpreter& interpreter, const Value& value,
 }
 
 constexpr FilterEntry kScalarFilters[] = {
-    {"default", Default}, {"d", Default},          {"abs", Abs},           {"int", ToInt},
-    {"float", ToFloat},   {"round", Round},        {"tojson", ToJson},     {"from_json", FromJson},
-    {"fromjson", FromJson}, {"items", ItemsFilter}, {"attr", Attr},        {"length", LengthFilter},
+    {"default", Default},   {"d", Default},         {"abs", Abs},       {"int", ToInt},
+    {"float", ToFloat},     {"round", Round},       {"tojson", ToJson}, {"from_json", FromJson},
+    {"fromjson", FromJson}, {"items", ItemsFilter}, {"attr", Attr},     {"length", LengthFilter},
     {"count", LengthFilter}};
 
 }  // namespace

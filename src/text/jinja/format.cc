@@ -1,3 +1,7 @@
+// The three spellings of a value. str() and repr() are Python's, because templates print lists and
+// numbers straight into prompts and models have learnt that form; JSON is json.dumps with the
+// defaults of transformers (no ASCII escapes, ", " and ": "), for the same reason.
+
 #include "text/jinja/format.h"
 
 #include <algorithm>
@@ -98,8 +102,8 @@ Status AppendJsonString(std::string_view text, bool ascii_only, TextBuilder* out
       quoted += '\\';
       quoted += kLetters[escape];
     } else if (point.value < 0x20 || (ascii_only && point.value == 0x7f)) {
-      quoted += point.value == 0x7f ? std::string(point.bytes)
-                                    : fmt::format("\\u{:04x}", point.value);
+      quoted +=
+          point.value == 0x7f ? std::string(point.bytes) : fmt::format("\\u{:04x}", point.value);
     } else if (!ascii_only || point.value < 0x7f || point.value >= 0x110000) {
       quoted += point.bytes;
     } else if (point.value < 0x10000) {

@@ -11,7 +11,8 @@ namespace etch::jinja {
 
 // str(value): what {{ value }} prints; "" for undefined.
 Status AppendText(const Value& value, TextBuilder* out, Meter& meter);
-Result<Value> ToText(const Value& value, Meter& meter);  // a text value, without a copy if it is one
+Result<Value> ToText(const Value& value,
+                     Meter& meter);  // a text value, without a copy if it is one
 // repr(value): texts in quotes.
 Status AppendRepr(const Value& value, TextBuilder* out, Meter& meter);
 

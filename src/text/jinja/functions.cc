@@ -109,10 +109,10 @@ Result<Value> RaiseException(Interpreter& interpreter, const Arguments& argument
 
 struct Moment {
   int64_t year;
-  int month;      // 1 to 12
-  int day;        // 1 to 31
+  int month;        // 1 to 12
+  int day;          // 1 to 31
   int day_of_year;  // 1 to 366
-  int weekday;    // 0: Sunday
+  int weekday;      // 0: Sunday
   int hour;
   int minute;
   int second;

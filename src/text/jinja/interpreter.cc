@@ -2,10 +2,11 @@
 // request over a few hundred nodes, so compiling them would buy nothing, and a tree walk makes the
 // bounds exact: every node is a step, every recursion a level, every value charged to the meter.
 //
-// Scopes follow Jinja: a loop's iteration, a macro, a captured block and {% with %} open one, {% if %}
-// does not; {% set %} writes to the innermost, so only namespaces carry values out of a loop. A
-// macro sees the variables of the template's top level as they are when it runs, and those of a loop
-// or macro around it as they were where it was defined (a copy, so that no scope outlives its block).
+// Scopes follow Jinja: a loop's iteration, a macro, a captured block and {% with %} open one, {% if
+// %} does not; {% set %} writes to the innermost, so only namespaces carry values out of a loop. A
+// macro sees the variables of the template's top level as they are when it runs, and those of a
+// loop or macro around it as they were where it was defined (a copy, so that no scope outlives its
+// block).
 
 #include "text/jinja/interpreter.h"
 
@@ -71,7 +72,8 @@ Result<Interpreter::Flow> Interpreter::Execute(const Body& body) {
   const Restore depth(&depth_, depth_ + 1);
   for (const Statement& statement : body) {
     Status step = meter_.Step();
-    Result<Flow> flow = step ? ExecuteStatement(statement) : tl::unexpected(std::move(step).error());
+    Result<Flow> flow =
+        step ? ExecuteStatement(statement) : tl::unexpected(std::move(step).error());
     if (!flow) {
       return Located(statement.position, std::move(flow).error());
     }
@@ -160,9 +162,8 @@ Result<Interpreter::Flow> Interpreter::ExecuteFor(const Statement& statement) {
   }
   const size_t count = items.size();
   ETCH_ASSIGN_OR_RETURN(const Value list, MakeList(meter_, std::move(items)));
-  ETCH_ASSIGN_OR_RETURN(
-      const Value loop_value,
-      NewObject({Loop{.items = list, .last_changed = {}}}));
+  ETCH_ASSIGN_OR_RETURN(const Value loop_value,
+                        NewObject({Loop{.items = list, .last_changed = {}}}));
   Loop& loop = std::get<Loop>(loop_value.object().body);
   for (; loop.index < count; ++loop.index) {
     ETCH_TRY(meter_.Step());
@@ -246,8 +247,7 @@ Status Interpreter::Assign(const Expression& target, const Value& value) {
   }
   if (target.kind == Expression::Kind::kAttribute) {
     ETCH_ASSIGN_OR_RETURN(const Value object, Evaluate(*target.operands[0]));
-    Namespace* space =
-        object.is_object() ? std::get_if<Namespace>(&object.object().body) : nullptr;
+    Namespace* space = object.is_object() ? std::get_if<Namespace>(&object.object().body) : nullptr;
     if (space == nullptr) {
       return Fail(ErrorCode::kInvalidArgument,
                   "only attributes of a namespace can be set, and '{}' is of type '{}'",

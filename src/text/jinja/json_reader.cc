@@ -43,7 +43,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return AddResult(MakeList(meter_, std::move(items)));
   }
 
-  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) override {
+  bool parse_error(size_t position, const std::string&,
+                   const nlohmann::detail::exception&) override {
     return Stop({ErrorCode::kMalformed, fmt::format("broken JSON at byte {}", position)});
   }
 
@@ -64,8 +65,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
 
   bool Open(bool is_list) {
     if (static_cast<int>(stack_.size()) >= meter_.limits().max_depth) {
-      return Stop({ErrorCode::kNoSpace, fmt::format("the JSON is nested deeper than {}",
-                                                    meter_.limits().max_depth)});
+      return Stop({ErrorCode::kNoSpace,
+                   fmt::format("the JSON is nested deeper than {}", meter_.limits().max_depth)});
     }
     stack_.push_back({.is_list = is_list, .items = {}, .dict = {}, .key = {}});
     return true;

@@ -2,7 +2,8 @@
 // wrong most easily, so the rules are all here:
 //
 //   {%- x   removes all white space before the tag        x -%}  removes all white space after it
-//   {%+ x   keeps what is before a block tag              x +%}  keeps the newline after a block tag
+//   {%+ x   keeps what is before a block tag              x +%}  keeps the newline after a block
+//   tag
 //   {% x    removes blanks from the start of the line     x %}   removes one newline after it
 //           to the tag, if nothing else is there
 //
@@ -79,8 +80,8 @@ class Lexer {
       const size_t newline = text.rfind('\n');
       const size_t line = newline == std::string_view::npos ? 0 : newline + 1;
       const bool at_line_start = line > 0 || line_starting_;
-      if (at_line_start && std::all_of(text.begin() + static_cast<std::ptrdiff_t>(line), text.end(),
-                                       IsBlank)) {
+      if (at_line_start &&
+          std::all_of(text.begin() + static_cast<std::ptrdiff_t>(line), text.end(), IsBlank)) {
         text = text.substr(0, line);
       }
     }
@@ -93,8 +94,8 @@ class Lexer {
     const char type = source_[offset_ + 1];
     const size_t open = offset_;
     const size_t inside = open + 2;
-    const bool signed_tag = inside < source_.size() && (source_[inside] == '-' ||
-                                                        (source_[inside] == '+' && type != '{'));
+    const bool signed_tag = inside < source_.size() &&
+                            (source_[inside] == '-' || (source_[inside] == '+' && type != '{'));
     if (type == '#') {
       const size_t end = source_.find("#}", inside);
       if (end == std::string_view::npos) {
@@ -232,10 +233,8 @@ class Lexer {
       end = SkipDigits(end + 1);
     }
     if (!after_dot && end < source_.size() && (source_[end] | 0x20) == 'e') {
-      const size_t sign = end + 1 < source_.size() &&
-                                  (source_[end + 1] == '+' || source_[end + 1] == '-')
-                              ? 1
-                              : 0;
+      const size_t sign =
+          end + 1 < source_.size() && (source_[end + 1] == '+' || source_[end + 1] == '-') ? 1 : 0;
       if (digit_at(end + 1 + sign)) {
         is_float = true;
         end = SkipDigits(end + 1 + sign);
@@ -286,8 +285,8 @@ class Lexer {
         continue;
       } else if (letter >= '0' && letter <= '7') {
         uint32_t value = static_cast<uint32_t>(letter - '0');
-        for (int digits = 1;
-             digits < 3 && at < raw.size() && raw[at] >= '0' && raw[at] <= '7'; ++digits) {
+        for (int digits = 1; digits < 3 && at < raw.size() && raw[at] >= '0' && raw[at] <= '7';
+             ++digits) {
           value = value * 8 + static_cast<uint32_t>(raw[at++] - '0');
         }
         AppendUtf8(value, text);

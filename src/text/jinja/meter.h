@@ -36,7 +36,7 @@ class Meter {
   const Limits& limits() const { return limits_; }
 
  private:
-  static constexpr size_t kBytesPerStep = 128;    // of work per byte
+  static constexpr size_t kBytesPerStep = 32;     // of work per byte
   static constexpr size_t kCopiesPerStep = 1024;  // of copying
 
   Limits limits_;

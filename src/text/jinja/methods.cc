@@ -1,3 +1,7 @@
+// Methods are tables by type: a name that is in none of them does not exist, whatever Python has
+// under it. Methods that change a list or a dict are known by name only to say that they are
+// refused.
+
 #include "text/jinja/methods.h"
 
 #include <algorithm>
@@ -80,8 +84,8 @@ Result<Value> LoopChanged(Interpreter& interpreter, const Value& self, const Arg
   Loop& loop = std::get<Loop>(self.object().body);
   bool same = loop.last_changed.size() == arguments.positional.size();
   for (size_t index = 0; same && index < loop.last_changed.size(); ++index) {
-    ETCH_ASSIGN_OR_RETURN(same, Equal(loop.last_changed[index], arguments.positional[index],
-                                      interpreter.meter()));
+    ETCH_ASSIGN_OR_RETURN(
+        same, Equal(loop.last_changed[index], arguments.positional[index], interpreter.meter()));
   }
   const bool first = loop.last_changed.empty();
   loop.last_changed = arguments.positional;

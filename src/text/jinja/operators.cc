@@ -1,3 +1,7 @@
+// Python's arithmetic, comparison, membership and slicing. Integers have 64 bits and fail on
+// overflow instead of growing, which is the one place where a template could see a difference.
+// Comparisons walk shared structure again for each path to it, so every visit is a step.
+
 #include "text/jinja/operators.h"
 
 #include <algorithm>
@@ -9,8 +13,8 @@
 namespace etch::jinja {
 namespace {
 
-constexpr std::string_view kNames[] = {"+", "-", "*", "/", "//", "%", "**", "==",
-                                       "!=", "<", "<=", ">", ">=", "in", "not in"};
+constexpr std::string_view kNames[] = {
+    "+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "in", "not in"};
 
 std::string_view NameOf(Operator operation) { return kNames[static_cast<size_t>(operation)]; }
 
@@ -60,9 +64,9 @@ Result<Value> IntegerArithmetic(Operator operation, int64_t left, int64_t right)
       break;
     case Operator::kPower:
       if (right < 0) {
-        return left == 0 ? Result<Value>(DivisionByZero())
-                         : Value::Float(std::pow(static_cast<double>(left),
-                                                 static_cast<double>(right)));
+        return left == 0
+                   ? Result<Value>(DivisionByZero())
+                   : Value::Float(std::pow(static_cast<double>(left), static_cast<double>(right)));
       }
       return IntegerPower(left, right);
     default: {  // // and %, which round towards negative infinity
@@ -112,8 +116,8 @@ Result<Value> FloatArithmetic(Operator operation, double left, double right) {
 
 Result<Value> Repeat(const Value& value, int64_t count, Meter& meter) {
   const int64_t times = std::max<int64_t>(count, 0);
-  const size_t unit = value.is_text() ? value.text().size()
-                                      : value.list().items.size() * sizeof(Value);
+  const size_t unit =
+      value.is_text() ? value.text().size() : value.list().items.size() * sizeof(Value);
   if (unit > 0 && times > meter.limits().max_value_bytes / static_cast<int64_t>(unit)) {
     return Fail(ErrorCode::kNoSpace, "the values of the template take more than {} bytes",
                 meter.limits().max_value_bytes);
@@ -321,7 +325,7 @@ Result<int> Order(const Value& left, const Value& right, Meter& meter) {
         return Order(left_items[index], right_items[index], meter);
       }
     }
-    return left_items.size() < right_items.size() ? -1
+    return left_items.size() < right_items.size()   ? -1
            : left_items.size() > right_items.size() ? 1
                                                     : 0;
   }
@@ -388,8 +392,7 @@ Result<std::vector<Value>> Items(const Value& value, Meter& meter) {
     default:
       break;
   }
-  return Fail(ErrorCode::kInvalidArgument, "a value of type '{}' is not iterable",
-              TypeName(value));
+  return Fail(ErrorCode::kInvalidArgument, "a value of type '{}' is not iterable", TypeName(value));
 }
 
 Result<int64_t> Length(const Value& value, Meter& meter) {
@@ -427,8 +430,8 @@ Result<Value> Slice(const Value& value, const Value* begin, const Value* end, co
   }
   const std::vector<CodePoint> points =
       value.is_text() ? SplitCodePoints(value.text()) : std::vector<CodePoint>();
-  const int64_t length = static_cast<int64_t>(value.is_text() ? points.size()
-                                                              : value.list().items.size());
+  const int64_t length =
+      static_cast<int64_t>(value.is_text() ? points.size() : value.list().items.size());
   ETCH_TRY(meter.Read(value.is_text() ? value.text().size() : static_cast<size_t>(length)));
   const int64_t low = stride > 0 ? 0 : -1;
   const int64_t high = stride > 0 ? length : length - 1;

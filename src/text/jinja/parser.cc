@@ -40,9 +40,8 @@ class Parser {
     while (!stream_.At(TokenKind::kEnd)) {
       const Token token = stream_.Take();
       if (token.kind == TokenKind::kText) {
-        body.push_back({.kind = Statement::Kind::kText,
-                        .position = token.position,
-                        .text = token.text});
+        body.push_back(
+            {.kind = Statement::Kind::kText, .position = token.position, .text = token.text});
       } else if (token.kind == TokenKind::kVariableBegin) {
         Statement print{.kind = Statement::Kind::kPrint, .position = token.position};
         ETCH_ASSIGN_OR_RETURN(print.expression, expressions_.ParseTuple(true));

@@ -1,3 +1,5 @@
+// Jinja's tests. The names are those of Jinja 3.1, synonyms included ("eq", "equalto", "==").
+
 #include "text/jinja/predicates.h"
 
 #include <algorithm>
@@ -55,14 +57,14 @@ std::optional<bool> TypeTest(std::string_view name, const Value& value) {
 
 std::optional<Operator> ComparisonNamed(std::string_view name) {
   static constexpr std::pair<std::string_view, Operator> kNames[] = {
-      {"eq", Operator::kEqual},         {"equalto", Operator::kEqual},
-      {"==", Operator::kEqual},         {"ne", Operator::kNotEqual},
-      {"!=", Operator::kNotEqual},      {"lt", Operator::kLess},
-      {"lessthan", Operator::kLess},    {"<", Operator::kLess},
-      {"le", Operator::kLessEqual},     {"<=", Operator::kLessEqual},
-      {"gt", Operator::kGreater},       {"greaterthan", Operator::kGreater},
-      {">", Operator::kGreater},        {"ge", Operator::kGreaterEqual},
-      {">=", Operator::kGreaterEqual},  {"in", Operator::kIn}};
+      {"eq", Operator::kEqual},        {"equalto", Operator::kEqual},
+      {"==", Operator::kEqual},        {"ne", Operator::kNotEqual},
+      {"!=", Operator::kNotEqual},     {"lt", Operator::kLess},
+      {"lessthan", Operator::kLess},   {"<", Operator::kLess},
+      {"le", Operator::kLessEqual},    {"<=", Operator::kLessEqual},
+      {"gt", Operator::kGreater},      {"greaterthan", Operator::kGreater},
+      {">", Operator::kGreater},       {"ge", Operator::kGreaterEqual},
+      {">=", Operator::kGreaterEqual}, {"in", Operator::kIn}};
   for (const auto& [spelling, operation] : kNames) {
     if (spelling == name) {
       return operation;

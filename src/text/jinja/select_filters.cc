@@ -80,8 +80,7 @@ Result<Value> Select(Interpreter& interpreter, const Value& value, const Argumen
 // As in Jinja, these filters take whatever is false, none included, for an empty sequence.
 template <FilterFunction kFilter>
 Result<Value> OrEmpty(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
-  return Truthy(value) ? kFilter(interpreter, value, arguments)
-                       : MakeList(interpreter.meter(), {});
+  return Truthy(value) ? kFilter(interpreter, value, arguments) : MakeList(interpreter.meter(), {});
 }
 
 constexpr FilterEntry kSelectFilters[] = {{"map", OrEmpty<Map>},
@@ -111,8 +110,8 @@ Result<Value> AttributePath(Interpreter& interpreter, const Value& item, const V
     const std::string_view part = rest.substr(0, dot);
     int64_t index = 0;
     const auto parsed = std::from_chars(part.data(), part.data() + part.size(), index);
-    const bool is_index = !part.empty() && parsed.ec == std::errc() &&
-                          parsed.ptr == part.data() + part.size();
+    const bool is_index =
+        !part.empty() && parsed.ec == std::errc() && parsed.ptr == part.data() + part.size();
     ETCH_ASSIGN_OR_RETURN(
         value, interpreter.Item(value, is_index ? Value::Int(index) : Value::Literal(part)));
     if (dot == std::string_view::npos) {

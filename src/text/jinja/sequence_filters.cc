@@ -92,8 +92,8 @@ Status SortKeyed(std::vector<Keyed>* items, bool reverse, Meter& meter) {
     if (!status) {
       return false;
     }
-    Result<bool> less = reverse ? KeyLess(right.key, left.key, meter)
-                                : KeyLess(left.key, right.key, meter);
+    Result<bool> less =
+        reverse ? KeyLess(right.key, left.key, meter) : KeyLess(left.key, right.key, meter);
     if (!less) {
       status = tl::unexpected(std::move(less).error());
       return false;
@@ -137,9 +137,9 @@ Result<Value> DictSort(Interpreter& interpreter, const Value& value, const Argum
     return Fail(ErrorCode::kInvalidArgument, "dictsort wants a dict, and 'key' or 'value' as by");
   }
   ETCH_ASSIGN_OR_RETURN(const Value pairs, interpreter.CallNamed(value, "items", {}));
-  ETCH_ASSIGN_OR_RETURN(std::vector<Keyed> keyed,
-                        WithKeys(interpreter, pairs.list().items, Value::Int(by == "key" ? 0 : 1),
-                                 Truthy(bound[0])));
+  ETCH_ASSIGN_OR_RETURN(
+      std::vector<Keyed> keyed,
+      WithKeys(interpreter, pairs.list().items, Value::Int(by == "key" ? 0 : 1), Truthy(bound[0])));
   ETCH_TRY(SortKeyed(&keyed, Truthy(bound[2]), interpreter.meter()));
   return ListOf(std::move(keyed), interpreter.meter());
 }
@@ -230,9 +230,8 @@ Result<Value> Sum(Interpreter& interpreter, const Value& value, const Arguments&
 }
 
 Result<Value> Batch(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
-  ETCH_ASSIGN_OR_RETURN(
-      const std::vector<Value> bound,
-      Bind("batch", {{"linecount"}, {"fill_with", Value::None()}}, arguments));
+  ETCH_ASSIGN_OR_RETURN(const std::vector<Value> bound,
+                        Bind("batch", {{"linecount"}, {"fill_with", Value::None()}}, arguments));
   ETCH_ASSIGN_OR_RETURN(const int64_t size, WantInt("batch", bound[0]));
   if (size < 1 || size > 100'000) {
     return Fail(ErrorCode::kInvalidArgument, "a batch has between 1 and 100000 items");
@@ -255,10 +254,10 @@ Result<Value> Batch(Interpreter& interpreter, const Value& value, const Argument
 }
 
 constexpr FilterEntry kSequenceFilters[] = {
-    {"list", ListFilter},     {"first", End<false>},  {"last", End<true>},
-    {"reverse", Reverse},     {"sort", Sort},         {"dictsort", DictSort},
-    {"min", Extreme<false>},  {"max", Extreme<true>}, {"unique", Unique},
-    {"groupby", GroupBy},     {"sum", Sum},           {"batch", Batch}};
+    {"list", ListFilter},    {"first", End<false>},  {"last", End<true>},
+    {"reverse", Reverse},    {"sort", Sort},         {"dictsort", DictSort},
+    {"min", Extreme<false>}, {"max", Extreme<true>}, {"unique", Unique},
+    {"groupby", GroupBy},    {"sum", Sum},           {"batch", Batch}};
 
 }  // namespace
 

@@ -25,10 +25,10 @@ std::string TitleWords(std::string_view text) {
   std::string out;
   bool at_word = true;
   for (const CodePoint& point : SplitCodePoints(text)) {
-    const bool separator = IsSpace(point.value) ||
-                           (point.value < 0x80 &&
-                            std::string_view("-({[<").find(static_cast<char>(point.value)) !=
-                                std::string_view::npos);
+    const bool separator =
+        IsSpace(point.value) ||
+        (point.value < 0x80 &&
+         std::string_view("-({[<").find(static_cast<char>(point.value)) != std::string_view::npos);
     const uint32_t mapped = at_word ? ToUpper(point.value) : ToLower(point.value);
     if (mapped == point.value) {
       out += point.bytes;
@@ -81,12 +81,11 @@ Result<Value> Replace(Interpreter& interpreter, const Value& value, const Argume
 }
 
 Result<Value> Indent(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
-  ETCH_ASSIGN_OR_RETURN(const std::vector<Value> bound,
-                        Bind("indent",
-                             {{"width", Value::Int(4)},
-                              {"first", Value::Bool(false)},
-                              {"blank", Value::Bool(false)}},
-                             arguments));
+  ETCH_ASSIGN_OR_RETURN(
+      const std::vector<Value> bound,
+      Bind("indent",
+           {{"width", Value::Int(4)}, {"first", Value::Bool(false)}, {"blank", Value::Bool(false)}},
+           arguments));
   std::string margin;
   if (bound[0].is_text()) {
     margin = bound[0].text();

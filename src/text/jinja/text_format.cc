@@ -1,6 +1,6 @@
 // The two ways in which Python fills values into a text: "%s" % x and "{}".format(x). Both take a
-// width, a precision and a type letter; str.format's attribute paths ({x.y}) are refused, they are a
-// known way out of Jinja's sandbox.
+// width, a precision and a type letter; str.format's attribute paths ({x.y}) are refused, they are
+// a known way out of Jinja's sandbox.
 
 #include <algorithm>
 #include <charconv>
@@ -84,16 +84,15 @@ Result<std::string> NumberText(const Value& value, const Layout& layout) {
   if (value.is_float() && std::abs(value.number()) >= 9e18) {
     return Fail(ErrorCode::kInvalidArgument, "the integer exceeds 64 bits");
   }
-  const int64_t number =
-      value.is_float() ? static_cast<int64_t>(value.number()) : value.integer();
+  const int64_t number = value.is_float() ? static_cast<int64_t>(value.number()) : value.integer();
   return layout.type == 'x' ? fmt::format("{:x}", number) : fmt::format("{}", number);
 }
 
 // One value laid out.
 Result<std::string> FormatValue(const Value& value, const Layout& layout, Meter& meter) {
   std::string text;
-  const bool is_number_type = std::string_view("dixfeg").find(layout.type) != std::string::npos &&
-                              layout.type != '\0';
+  const bool is_number_type =
+      std::string_view("dixfeg").find(layout.type) != std::string::npos && layout.type != '\0';
   if (is_number_type) {
     ETCH_ASSIGN_OR_RETURN(text, NumberText(value, layout));
     text = (layout.plus && !text.starts_with('-') ? "+" : "") + text;
@@ -104,8 +103,8 @@ Result<std::string> FormatValue(const Value& value, const Layout& layout, Meter&
     if (layout.precision >= 0 && layout.precision < CountCodePoints(text)) {
       std::string cut;
       for (const CodePoint& point : SplitCodePoints(text)) {
-        cut += cut.size() < text.size() && layout.precision > CountCodePoints(cut) ? point.bytes
-                                                                                   : "";
+        cut +=
+            cut.size() < text.size() && layout.precision > CountCodePoints(cut) ? point.bytes : "";
         if (CountCodePoints(cut) >= layout.precision) {
           break;
         }
@@ -218,9 +217,9 @@ Result<Value> FormatPercent(std::string_view format, const Value& arguments, Met
     }
     ETCH_ASSIGN_OR_RETURN(Layout layout, TakeLayout(&format));
     if (format.empty() || next >= values.size()) {
-      return format.empty() ? Result<Value>(BadFormat("%"))
-                            : Fail(ErrorCode::kInvalidArgument,
-                                   "the format wants more values than it gets");
+      return format.empty()
+                 ? Result<Value>(BadFormat("%"))
+                 : Fail(ErrorCode::kInvalidArgument, "the format wants more values than it gets");
     }
     layout.type = format[0];
     format.remove_prefix(1);

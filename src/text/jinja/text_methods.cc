@@ -31,8 +31,8 @@ Result<Value> Strip(Interpreter& interpreter, const Value& self, const Arguments
   } else {
     ETCH_ASSIGN_OR_RETURN(const std::string_view set, WantText("strip", bound[0]));
     // Each stripped code point searches the set.
-    ETCH_TRY(interpreter.meter().Step(
-        1 + static_cast<int64_t>(text.size() * (set.size() / 16) / 8)));
+    ETCH_TRY(
+        interpreter.meter().Step(1 + static_cast<int64_t>(text.size() * (set.size() / 16) / 8)));
     text = kSides & kLeft ? StripLeft(text, set) : text;
     text = kSides & kRight ? StripRight(text, set) : text;
   }
@@ -194,8 +194,7 @@ Result<Value> Count(Interpreter& interpreter, const Value& self, const Arguments
   if (part.empty()) {
     return Value::Int(CountCodePoints(self.text()) + 1);
   }
-  return Value::Int(
-      static_cast<int64_t>(SplitSeparator(self.text(), part, -1, false).size()) - 1);
+  return Value::Int(static_cast<int64_t>(SplitSeparator(self.text(), part, -1, false).size()) - 1);
 }
 
 template <bool kFromRight>
@@ -302,8 +301,8 @@ std::vector<std::string_view> SplitLines(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const CodePoint point = CodePointAt(text, at);
     const uint32_t c = point.value;
-    const bool ends = (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 ||
-                      c == 0x2028 || c == 0x2029;
+    const bool ends =
+        (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029;
     const size_t end = at;
     at += point.bytes.size();
     if (ends) {

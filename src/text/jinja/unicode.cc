@@ -96,7 +96,10 @@ std::string MapCodePoints(std::string_view text, Map map) {
 CodePoint CodePointAt(std::string_view text, size_t offset) {
   const auto byte_at = [&](size_t index) { return static_cast<unsigned char>(text[index]); };
   const unsigned char lead = byte_at(offset);
-  const size_t length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3
+  const size_t length = lead < 0x80   ? 1
+                        : lead < 0xc2 ? 0
+                        : lead < 0xe0 ? 2
+                        : lead < 0xf0 ? 3
                         : lead < 0xf5 ? 4
                                       : 0;
   const CodePoint broken{kBrokenByte + lead, text.substr(offset, 1)};

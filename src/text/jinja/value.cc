@@ -1,3 +1,8 @@
+// Values are small handles on shared, immutable content. Each text, list and dict carries the
+// charge of its own bytes, so dropping the last handle gives them back to the meter, and the depth
+// of what it holds, so that walking or destroying a value never recurses deeper than the limit.
+// Copying content on assignment was rejected: every variable read would cost its size.
+
 #include "text/jinja/value.h"
 
 #include <algorithm>
@@ -58,7 +63,8 @@ Value Value::Literal(std::string_view text) {
 }
 
 Value Value::UndefinedBecause(std::string_view why) {
-  return Value(Data(Undefined{std::make_shared<const Text>(Text{.bytes = std::string(why), .charge = {}})}));
+  return Value(
+      Data(Undefined{std::make_shared<const Text>(Text{.bytes = std::string(why), .charge = {}})}));
 }
 
 int64_t Value::integer() const {
@@ -152,8 +158,8 @@ Result<Value> MakeText(Meter& meter, std::string bytes) {
 
 Result<Value> MakeText(Meter& meter, std::string bytes, Charge charge) {
   ETCH_TRY(charge.Grow(meter, kTextOverhead));
-  return Value(Value::Data(std::make_shared<const Text>(
-      Text{.bytes = std::move(bytes), .charge = std::move(charge)})));
+  return Value(Value::Data(
+      std::make_shared<const Text>(Text{.bytes = std::move(bytes), .charge = std::move(charge)})));
 }
 
 Result<Value> MakeSafeText(Meter& meter, std::string bytes) {
@@ -181,7 +187,8 @@ Result<Value> MakeDict(Meter& meter, Dict dict) {
   size_t bytes = kListOverhead;
   for (const Dict::Entry& entry : dict.entries_) {
     depth = std::max({depth, DepthOf(entry.first), DepthOf(entry.second)});
-    bytes += kEntryOverhead + sizeof entry + (entry.first.is_text() ? entry.first.text().size() : 0);
+    bytes +=
+        kEntryOverhead + sizeof entry + (entry.first.is_text() ? entry.first.text().size() : 0);
   }
   if (depth >= meter.limits().max_depth) {
     return Fail(ErrorCode::kNoSpace, "dicts are nested deeper than {}", meter.limits().max_depth);
@@ -221,9 +228,13 @@ std::string_view TypeName(const Value& value) {
     case Value::Kind::kObject:
       break;
   }
-  static constexpr std::string_view kNames[] = {
-      "Namespace", "Macro", "LoopContext", "Cycler",
-      "Joiner",    "function", "builtin_function_or_method"};
+  static constexpr std::string_view kNames[] = {"Namespace",
+                                                "Macro",
+                                                "LoopContext",
+                                                "Cycler",
+                                                "Joiner",
+                                                "function",
+                                                "builtin_function_or_method"};
   return kNames[value.object().body.index()];
 }
 
