@@ -14,9 +14,9 @@
 #include <boost/beast/http.hpp>
 #include <chrono>
 #include <deque>
+#include <optional>
 #include <random>
 
-#include "adapter/adapter.h"
 #include "serve/generation.h"
 #include "serve/request.h"
 #include "serve/response.h"
@@ -30,6 +30,7 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 using HttpRequest = http::request<http::string_body>;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+constexpr std::chrono::seconds kWriteTimeout{60};
 
 // Compares without telling by its time where the strings differ.
 bool EqualInConstantTime(std::string_view given, std::string_view key) {
@@ -65,6 +66,33 @@ struct Mailbox {
   std::deque<Piece> pieces;
 };
 
+Piece TakePiece(Mailbox& mailbox) {
+  Piece piece = std::move(mailbox.pieces.front());
+  mailbox.pieces.pop_front();
+  return piece;
+}
+
+// A whole answer: HTTP status and JSON body.
+struct Reply {
+  int status = 200;
+  std::string body;
+};
+
+Reply ErrorReply(int status, const std::string& message, const std::string& code) {
+  return {status, ErrorBody(status, message, code)};
+}
+
+// A completion under way.
+struct Running {
+  AnswerHead head;
+  Generation generation;
+  std::shared_ptr<Mailbox> mailbox;
+  bool stream = false;
+  bool include_usage = false;
+};
+
+// The coroutines below hold no temporaries across a co_await: what is sent stands in members (GCC
+// 12 destroys some temporaries of such expressions twice).
 class Connection {
  public:
   Connection(Service& service, asio::ip::tcp::socket socket)
@@ -73,21 +101,20 @@ class Connection {
   asio::awaitable<void> Serve();
 
  private:
-  asio::awaitable<bool> Handle();
-  asio::awaitable<bool> Complete(bool chat);
-  asio::awaitable<bool> AnswerWhole(const AnswerHead& head, Generation generation,
-                                    std::shared_ptr<Mailbox> mailbox);
-  asio::awaitable<bool> AnswerStream(const AnswerHead& head, bool include_usage,
-                                     Generation generation, std::shared_ptr<Mailbox> mailbox);
-  asio::awaitable<Piece> NextPiece(Mailbox& mailbox);
-  asio::awaitable<bool> WriteChunk(std::string data);
+  // Reads one request into request_. False when there is none: the peer left, or reply_ says what
+  // was wrong.
+  asio::awaitable<bool> ReadRequest();
+  asio::awaitable<bool> AnswerWhole(Running& running);
+  asio::awaitable<bool> AnswerStream(Running& running);
+  asio::awaitable<void> WaitForPiece(Mailbox& mailbox);
+  // Sends reply_; writes chunk_ as one event. False when the peer has gone.
+  asio::awaitable<bool> SendReply();
+  asio::awaitable<bool> WriteChunk();
 
-  asio::awaitable<bool> Send(int status, std::string body);
-  asio::awaitable<bool> SendError(int status, const std::string& message, const std::string& code);
-  asio::awaitable<bool> SendError(const Error& error) {
-    return SendError(HttpStatus(error.code), error.message, std::string(ErrorCodeName(error.code)));
-  }
-
+  // Answers request_ into reply_, or starts a completion.
+  std::optional<Running> Route();
+  Reply GetReply(const std::string& target) const;
+  Result<Running> StartCompletion(bool chat);
   bool Authorized() const;
   Result<std::vector<engine::ActiveAdapter>> Adapters(const std::string& model) const;
   Result<std::vector<std::vector<engine::TokenId>>> Prompts(const CompletionRequest& request) const;
@@ -98,129 +125,150 @@ class Connection {
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
   HttpRequest request_;
+  Reply reply_;
+  std::string chunk_;
 };
 
 asio::awaitable<void> Connection::Serve() {
-  while (true) {
-    http::request_parser<http::string_body> parser;
-    parser.body_limit(service_.options.max_body_bytes);
-    parser.header_limit(16 << 10);
-    stream_.expires_after(
-        std::chrono::milliseconds(static_cast<int64_t>(service_.options.idle_timeout_s * 1000.0)));
-    const auto [error, size] = co_await http::async_read(stream_, buffer_, parser, kAwait);
-    if (error == http::error::body_limit) {
-      request_ = parser.release();
-      request_.keep_alive(false);
-      co_await SendError(413, "the body is larger than the server takes", "too_large");
-      break;
-    }
-    if (error) {
-      const bool protocol =
-          error.category() == http::make_error_code(http::error::bad_method).category() &&
-          error != http::error::end_of_stream && error != http::error::partial_message;
-      if (protocol) {
-        request_ = {};
-        request_.keep_alive(false);
-        co_await SendError(400, "not a request that HTTP/1.1 allows: " + error.message(),
-                           "malformed");
+  bool alive = true;
+  while (alive) {
+    reply_ = {0, ""};
+    if (!co_await ReadRequest()) {
+      if (reply_.status != 0) {
+        co_await SendReply();
       }
       break;
     }
-    request_ = parser.release();
-    stream_.expires_never();
-    if (!co_await Handle() || !request_.keep_alive()) {
-      break;
+    std::optional<Running> running = Route();
+    if (!running) {
+      alive = co_await SendReply();
+    } else if (running->stream) {
+      alive = co_await AnswerStream(*running);
+    } else {
+      alive = co_await AnswerWhole(*running);
     }
+    alive = alive && request_.keep_alive();
   }
   beast::error_code ignored;
   stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
 }
 
-// Routes one request. False when the connection is of no more use.
-asio::awaitable<bool> Connection::Handle() {
+asio::awaitable<bool> Connection::ReadRequest() {
+  http::request_parser<http::string_body> parser;
+  parser.body_limit(service_.options.max_body_bytes);
+  parser.header_limit(16 << 10);
+  const auto idle_ms = static_cast<int64_t>(service_.options.idle_timeout_s * 1000.0);
+  stream_.expires_after(std::chrono::milliseconds(idle_ms));
+  const auto [error, size] = co_await http::async_read(stream_, buffer_, parser, kAwait);
+  stream_.expires_never();
+  if (!error) {
+    request_ = parser.release();
+    co_return true;
+  }
+  request_ = {};
+  request_.version(11);
+  request_.keep_alive(false);
+  if (error == http::error::body_limit) {
+    reply_ = ErrorReply(413, "the body is larger than the server takes", "too_large");
+  } else if (error != http::error::end_of_stream && error != http::error::partial_message &&
+             error.category() == make_error_code(http::error::bad_method).category()) {
+    reply_ = ErrorReply(400, "not a request that HTTP/1.1 allows: " + error.message(), "malformed");
+  }
+  co_return false;
+}
+
+std::optional<Running> Connection::Route() {
   std::string target(request_.target());
   target = target.substr(0, target.find('?'));
   const bool is_get = request_.method() == http::verb::get;
   if (is_get && (target == "/health" || target == "/v1/health")) {
-    co_return co_await Send(200, HealthBody());
+    reply_ = {200, HealthBody()};
+    return std::nullopt;
   }
   if (!Authorized()) {
-    co_return co_await SendError(401, "a valid API key is needed: Authorization: Bearer KEY",
-                                 "invalid_api_key");
+    reply_ =
+        ErrorReply(401, "a valid API key is needed: Authorization: Bearer KEY", "invalid_api_key");
+    return std::nullopt;
   }
+  const bool chat = target == "/v1/chat/completions";
+  if (!chat && target != "/v1/completions") {
+    reply_ = is_get ? GetReply(target) : ErrorReply(404, "no route " + target, "not_found");
+    return std::nullopt;
+  }
+  if (request_.method() != http::verb::post) {
+    reply_ = ErrorReply(405, target + " takes POST", "method_not_allowed");
+    return std::nullopt;
+  }
+  Result<Running> running = StartCompletion(chat);
+  if (!running) {
+    const Error& error = running.error();
+    reply_ =
+        ErrorReply(HttpStatus(error.code), error.message,
+                   error.code == ErrorCode::kContextExceeded ? "context_length_exceeded"
+                   : error.code == ErrorCode::kNotFound      ? "model_not_found"
+                                                        : std::string(ErrorCodeName(error.code)));
+    return std::nullopt;
+  }
+  return std::move(*running);
+}
+
+Reply Connection::GetReply(const std::string& target) const {
   const AdapterRegistry& adapters = service_.adapters;
   const int64_t context = service_.engine.info().context;
   constexpr std::string_view kModels = "/v1/models";
-  if (is_get && target == kModels) {
-    co_return co_await Send(
-        200, ModelsBody(adapters.base(), adapters.Names(), service_.started, context));
+  if (target == kModels) {
+    return {200, ModelsBody(adapters.base(), adapters.Names(), service_.started, context)};
   }
-  if (is_get && target.starts_with("/v1/models/")) {
-    const std::string id = target.substr(kModels.size() + 1);
-    if (id == adapters.base() || adapters.Find(id) != nullptr) {
-      co_return co_await Send(200, ModelBody(id, id == adapters.base() ? "" : adapters.base(),
-                                             service_.started, context));
-    }
-    co_return co_await SendError(404, "no model named \"" + id + "\"; GET /v1/models lists them",
-                                 "model_not_found");
+  if (!target.starts_with("/v1/models/")) {
+    return ErrorReply(404, "no route " + target, "not_found");
   }
-  const bool chat = target == "/v1/chat/completions";
-  if (chat || target == "/v1/completions") {
-    if (request_.method() == http::verb::post) {
-      co_return co_await Complete(chat);
-    }
-    co_return co_await SendError(405, target + " takes POST", "method_not_allowed");
+  const std::string id = target.substr(kModels.size() + 1);
+  if (id == adapters.base()) {
+    return {200, ModelBody(id, "", service_.started, context)};
   }
-  co_return co_await SendError(404, "no route " + target, "not_found");
+  if (adapters.Find(id) != nullptr) {
+    return {200, ModelBody(id, adapters.base(), service_.started, context)};
+  }
+  return ErrorReply(404, "no model named \"" + id + "\"; GET /v1/models lists them",
+                    "model_not_found");
 }
 
-asio::awaitable<bool> Connection::Complete(bool chat) {
-  const Result<CompletionRequest> request =
-      chat ? ParseChatRequest(request_.body()) : ParseCompletionRequest(request_.body());
-  if (!request) {
-    co_return co_await SendError(request.error());
-  }
-  const auto adapters = Adapters(request->model);
-  if (!adapters) {
-    co_return co_await SendError(404, adapters.error().message, "model_not_found");
-  }
-  const auto prompts = Prompts(*request);
-  if (!prompts) {
-    co_return co_await SendError(prompts.error());
-  }
-  auto mailbox = std::make_shared<Mailbox>(stream_.get_executor());
-  const auto deliver = [mailbox](Piece piece) {
+Result<Running> Connection::StartCompletion(bool chat) {
+  ETCH_ASSIGN_OR_RETURN(
+      const CompletionRequest request,
+      chat ? ParseChatRequest(request_.body()) : ParseCompletionRequest(request_.body()));
+  ETCH_ASSIGN_OR_RETURN(const auto adapters, Adapters(request.model));
+  ETCH_ASSIGN_OR_RETURN(const auto prompts, Prompts(request));
+  Running running;
+  running.mailbox = std::make_shared<Mailbox>(stream_.get_executor());
+  const auto deliver = [mailbox = running.mailbox](Piece piece) {
     asio::post(mailbox->executor, [mailbox, piece = std::move(piece)]() mutable {
       mailbox->pieces.push_back(std::move(piece));
       mailbox->wake.cancel();
     });
   };
-  Result<Generation> generation = StartGeneration(
-      *request, *prompts, *adapters, request->has_seed ? request->sampling.seed : RandomSeed(),
-      service_.tokenizer, service_.scheduler, deliver);
-  if (!generation) {
-    const bool too_long = generation.error().code == ErrorCode::kContextExceeded;
-    co_return co_await SendError(
-        HttpStatus(generation.error().code), generation.error().message,
-        too_long ? "context_length_exceeded" : std::string(ErrorCodeName(generation.error().code)));
-  }
-  const AnswerHead head{
-      fmt::format("{}-{:016x}", chat ? "chatcmpl" : "cmpl", RandomSeed()), UnixTime(),
-      request->model.empty() ? service_.adapters.base() : request->model, chat, request->logprobs};
-  if (request->stream) {
-    co_return co_await AnswerStream(head, request->include_usage, std::move(*generation), mailbox);
-  }
-  co_return co_await AnswerWhole(head, std::move(*generation), mailbox);
+  const uint64_t seed = request.has_seed ? request.sampling.seed : RandomSeed();
+  ETCH_ASSIGN_OR_RETURN(running.generation,
+                        StartGeneration(request, prompts, adapters, seed, service_.tokenizer,
+                                        service_.scheduler, deliver));
+  running.head.id = fmt::format("{}-{:016x}", chat ? "chatcmpl" : "cmpl", RandomSeed());
+  running.head.created = UnixTime();
+  running.head.model = request.model.empty() ? service_.adapters.base() : request.model;
+  running.head.is_chat = chat;
+  running.head.logprobs = request.logprobs;
+  running.stream = request.stream;
+  running.include_usage = request.include_usage;
+  return running;
 }
 
-asio::awaitable<bool> Connection::AnswerWhole(const AnswerHead& head, Generation generation,
-                                              std::shared_ptr<Mailbox> mailbox) {
-  std::vector<ChoiceState> choices(static_cast<size_t>(generation.choices));
-  Usage usage{generation.prompt_tokens, 0};
+asio::awaitable<bool> Connection::AnswerWhole(Running& running) {
+  std::vector<ChoiceState> choices(static_cast<size_t>(running.generation.choices));
+  Usage usage{running.generation.prompt_tokens, 0};
   std::string failure;
   bool cancelled = false;
-  for (int64_t left = generation.choices; left > 0;) {
-    Piece piece = co_await NextPiece(*mailbox);
+  for (int64_t left = running.generation.choices; left > 0;) {
+    co_await WaitForPiece(*running.mailbox);
+    const Piece piece = TakePiece(*running.mailbox);
     ChoiceState& choice = choices[static_cast<size_t>(piece.choice)];
     choice.text += piece.text;
     choice.details.insert(choice.details.end(), piece.details.begin(), piece.details.end());
@@ -228,22 +276,23 @@ asio::awaitable<bool> Connection::AnswerWhole(const AnswerHead& head, Generation
     if (piece.finished) {
       choice.reason = piece.reason;
       cancelled = cancelled || piece.reason == engine::FinishReason::kCancelled;
-      failure = piece.error.empty() ? failure : piece.error;
+      if (!piece.error.empty()) {
+        failure = piece.error;
+      }
       --left;
     }
   }
   if (!failure.empty()) {
-    co_return co_await SendError(500, failure, "server_error");
+    reply_ = ErrorReply(500, failure, "server_error");
+  } else if (cancelled) {
+    reply_ = ErrorReply(503, "the server is shutting down", "unavailable");
+  } else {
+    reply_ = {200, AnswerBody(running.head, choices, usage, service_.tokenizer)};
   }
-  if (cancelled) {
-    co_return co_await SendError(503, "the server is shutting down", "unavailable");
-  }
-  co_return co_await Send(200, AnswerBody(head, choices, usage, service_.tokenizer));
+  co_return co_await SendReply();
 }
 
-asio::awaitable<bool> Connection::AnswerStream(const AnswerHead& head, bool include_usage,
-                                               Generation generation,
-                                               std::shared_ptr<Mailbox> mailbox) {
+asio::awaitable<bool> Connection::AnswerStream(Running& running) {
   http::response<http::empty_body> response{http::status::ok, request_.version()};
   response.set(http::field::content_type, "text/event-stream");
   response.set(http::field::cache_control, "no-cache");
@@ -252,73 +301,70 @@ asio::awaitable<bool> Connection::AnswerStream(const AnswerHead& head, bool incl
   http::response_serializer<http::empty_body> serializer{response};
   const auto [error, size] = co_await http::async_write_header(stream_, serializer, kAwait);
   bool alive = !error;
-  Usage usage{generation.prompt_tokens, 0};
-  std::vector<bool> begun(static_cast<size_t>(generation.choices), false);
-  for (int64_t left = generation.choices; left > 0 && alive;) {
-    const Piece piece = co_await NextPiece(*mailbox);
+  Usage usage{running.generation.prompt_tokens, 0};
+  std::vector<bool> begun(static_cast<size_t>(running.generation.choices), false);
+  for (int64_t left = running.generation.choices; left > 0 && alive;) {
+    co_await WaitForPiece(*running.mailbox);
+    const Piece piece = TakePiece(*running.mailbox);
     usage.completion_tokens += piece.tokens;
     left -= piece.finished ? 1 : 0;
+    const auto choice = static_cast<size_t>(piece.choice);
     if (!piece.error.empty()) {
-      alive = co_await WriteChunk(ErrorBody(500, piece.error, "server_error"));
+      chunk_ = ErrorBody(500, piece.error, "server_error");
+    } else if (!piece.text.empty() || piece.finished || !piece.details.empty()) {
+      chunk_ = ChunkBody(running.head, piece, !begun[choice], service_.tokenizer);
+      begun[choice] = true;
+    } else {
       continue;
     }
-    const auto choice = static_cast<size_t>(piece.choice);
-    if (!piece.text.empty() || piece.finished || !piece.details.empty()) {
-      alive = co_await WriteChunk(ChunkBody(head, piece, !begun[choice], service_.tokenizer));
-      begun[choice] = true;
-    }
+    alive = co_await WriteChunk();
   }
-  if (alive && include_usage) {
-    alive = co_await WriteChunk(UsageChunkBody(head, usage));
+  if (alive && running.include_usage) {
+    chunk_ = UsageChunkBody(running.head, usage);
+    alive = co_await WriteChunk();
   }
   if (alive) {
-    alive = co_await WriteChunk("[DONE]");
+    chunk_ = "[DONE]";
+    alive = co_await WriteChunk();
   }
   if (alive) {
-    const auto [last_error, last_size] =
-        co_await asio::async_write(stream_, http::make_chunk_last(), kAwait);
+    const auto last = http::make_chunk_last();
+    const auto [last_error, last_size] = co_await asio::async_write(stream_, last, kAwait);
     alive = !last_error;
   }
   if (!alive) {
-    Cancel(generation);
+    Cancel(running.generation);
   }
   co_return alive;
 }
 
-asio::awaitable<Piece> Connection::NextPiece(Mailbox& mailbox) {
+asio::awaitable<void> Connection::WaitForPiece(Mailbox& mailbox) {
   while (mailbox.pieces.empty()) {
     co_await mailbox.wake.async_wait(kAwait);
   }
-  Piece piece = std::move(mailbox.pieces.front());
-  mailbox.pieces.pop_front();
-  co_return piece;
 }
 
-asio::awaitable<bool> Connection::WriteChunk(std::string data) {
-  const std::string event = "data: " + data + "\n\n";
-  stream_.expires_after(std::chrono::seconds(60));
-  const auto [error, size] =
-      co_await asio::async_write(stream_, http::make_chunk(asio::buffer(event)), kAwait);
+asio::awaitable<bool> Connection::WriteChunk() {
+  chunk_ = "data: " + chunk_ + "\n\n";
+  const asio::const_buffer payload = asio::buffer(chunk_);
+  const auto framed = http::make_chunk(payload);
+  stream_.expires_after(kWriteTimeout);
+  const auto [error, size] = co_await asio::async_write(stream_, framed, kAwait);
   stream_.expires_never();
   co_return !error;
 }
 
-asio::awaitable<bool> Connection::Send(int status, std::string body) {
-  http::response<http::string_body> response{static_cast<http::status>(status),
-                                             request_.version() == 0 ? 11 : request_.version()};
+asio::awaitable<bool> Connection::SendReply() {
+  http::response<http::string_body> response{static_cast<http::status>(reply_.status),
+                                             request_.version()};
   response.set(http::field::content_type, "application/json");
   response.keep_alive(request_.keep_alive());
-  response.body() = std::move(body);
+  response.body() = std::move(reply_.body);
   response.prepare_payload();
-  stream_.expires_after(std::chrono::seconds(60));
+  stream_.expires_after(kWriteTimeout);
   const auto [error, size] = co_await http::async_write(stream_, response, kAwait);
   stream_.expires_never();
   co_return !error;
-}
-
-asio::awaitable<bool> Connection::SendError(int status, const std::string& message,
-                                            const std::string& code) {
-  return Send(status, ErrorBody(status, message, code));
 }
 
 bool Connection::Authorized() const {
