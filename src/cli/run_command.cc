@@ -187,13 +187,20 @@ Status RunOnce(LoadedModel& model, const Options& options) {
   } else {
     tokens = model.tokenizer->Encode(options.prompt);
   }
-  const bool stream = !options.json;
-  if (stream && options.raw) {
-    Emit(options.prompt);
-  }
+  // The prompt is shown once it is known to fit.
+  bool shown = !options.raw || options.json;
+  const auto emit = [&](std::string_view text) {
+    if (!shown) {
+      Emit(options.prompt);
+      shown = true;
+    }
+    if (!options.json) {
+      Emit(text);
+    }
+  };
   ETCH_ASSIGN_OR_RETURN(const Answer answer,
-                        runner.Continue(tokens, !chat && !options.prompt.empty(),
-                                        stream ? Emit : std::function<void(std::string_view)>()));
+                        runner.Continue(tokens, !chat && !options.prompt.empty(), emit));
+  emit("");
   if (options.json) {
     PrintJson(model, options, answer);
   } else {

@@ -310,9 +310,9 @@ class Encoding {
     }
   }
 
-  // Where merges go by pairs of tokens, a character without one must become byte tokens or the
-  // unknown token before they run, or vanishes (SmolLM has no token for some bytes, and no unknown
-  // token, and so does Hugging Face's library). By text, it is left for later.
+  // Where merges go by pairs of tokens, a character without a token becomes byte tokens or the
+  // unknown token before they run, or else vanishes, as in Hugging Face's library (SmolLM has no
+  // token for 21 bytes, and no unknown token). By text, it is left for later.
   void FillSymbols(std::string_view piece) {
     symbols_.clear();
     for (size_t position = 0; position < piece.size();) {

@@ -1,6 +1,7 @@
 // Arbitrary bytes as a tokenizer. The first byte says which format the others are: '{' is
 // tokenizer.json itself, 's' SentencePiece, 't' tiktoken, 'l' llama2.c. What reads without an error
-// must encode and decode.
+// must encode and decode. It stands here because ingest/, which reads, and text/, which encodes, do
+// not know each other.
 
 #include <cstddef>
 #include <cstdint>
