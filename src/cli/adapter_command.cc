@@ -44,7 +44,7 @@ Status Verify(const Options& options) {
                                                {"linears", adapter.pairs.size()},
                                                {"rank", largest_rank},
                                                {"bytes", lowered->size_bytes}})
-                           .dump());
+                           .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     fmt::print("{}: {} adapter, {} linear layers, rank {}, {} in working memory; fits {}\n",
                options.adapter, adapter.format, adapter.pairs.size(), largest_rank,
@@ -60,8 +60,8 @@ Status Convert(const Options& options) {
   ETCH_TRY(adapter::ValidateFor(adapter, image.config()));
   ETCH_TRY(Write(adapter, image.config(), options.format, options.out));
   if (options.json) {
-    fmt::print("{}\n",
-               nlohmann::ordered_json({{"out", options.out}, {"format", options.format}}).dump());
+    fmt::print("{}\n", nlohmann::ordered_json({{"out", options.out}, {"format", options.format}})
+                           .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     fmt::print("{}: written as {}\n", options.out, options.format);
   }

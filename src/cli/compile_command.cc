@@ -113,7 +113,9 @@ int Execute(Options& options) {
     return Report(report.error());
   }
   if (options.json) {
-    fmt::print("{}\n", ToJson(options, *report).dump());
+    fmt::print(
+        "{}\n",
+        ToJson(options, *report).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } else if (!options.quiet) {
     PrintSummary(options, *report);
   }

@@ -139,7 +139,7 @@ Status InspectImage(const Options& options) {
     json["tensors"] = TensorsJson(image);
     json["report"] = Json::parse(image.report_json(), nullptr, false);
   }
-  fmt::print("{}\n", json.dump());
+  fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   return {};
 }
 
@@ -161,7 +161,7 @@ Status InspectModel(const Options& options) {
     if (options.tensors) {
       json["tensors"] = std::move(list);
     }
-    fmt::print("{}\n", json.dump());
+    fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     return {};
   }
   fmt::print("model        {} ({})\n", source->name(), source->format());
@@ -178,7 +178,8 @@ Status InspectModel(const Options& options) {
 }
 
 int Execute(const Options& options) {
-  const Result<MappedFile> file = std::filesystem::is_directory(options.file)
+  std::error_code ignored;
+  const Result<MappedFile> file = std::filesystem::is_directory(options.file, ignored)
                                       ? Result<MappedFile>(Fail(ErrorCode::kNotFound, ""))
                                       : MappedFile::Open(options.file);
   const bool is_image = file && (AsText(file->bytes()).starts_with("ETCHIMG") ||

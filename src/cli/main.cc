@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <exception>
 
 #include "cli/commands.h"
@@ -53,7 +54,11 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "etch: out of memory\n");
+    std::fputs("etch: out of memory\n", stderr);
+    return kExitFailed;
+  } catch (
+      const std::exception& error) {  // of a library: a full disk or a closed pipe while printing
+    std::fprintf(stderr, "etch: %s\n", error.what());
     return kExitFailed;
   }
   return exit_code;

@@ -30,6 +30,7 @@ Status AddKeys(Options& options) {
     return {};
   }
   ETCH_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(options.api_key_file, 1 << 20));
+  const size_t before = options.server.api_keys.size();
   size_t begin = 0;
   while (begin < text.size()) {
     const size_t end = std::min(text.find('\n', begin), text.size());
@@ -39,6 +40,9 @@ Status AddKeys(Options& options) {
       options.server.api_keys.push_back(line);
     }
     begin = end + 1;
+  }
+  if (options.server.api_keys.size() == before) {  // never open by accident
+    return Fail(ErrorCode::kInvalidArgument, "{}: holds no key", options.api_key_file);
   }
   return {};
 }
@@ -52,7 +56,7 @@ Status Serve(Options& options) {
     fmt::print("{}\n", nlohmann::ordered_json({{"url", server->url()},
                                                {"model", model.image->name()},
                                                {"adapters", server->adapter_names()}})
-                           .dump());
+                           .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     fmt::print("{} with {} adapters at {}/v1 (context {}, {} threads). Ctrl-C stops.\n",
                model.image->name(), server->adapter_names().size(), server->url(),

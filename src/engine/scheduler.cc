@@ -105,7 +105,8 @@ Result<uint64_t> Scheduler::Submit(Request request) {
   if (state.stopping || state.draining) {
     return Fail(ErrorCode::kUnavailable, "the server is shutting down");
   }
-  if (static_cast<int64_t>(state.waiting.size()) >= state.options.max_waiting) {
+  const int64_t present = std::ssize(state.waiting) + state.running_count;
+  if (present >= state.options.max_running + state.options.max_waiting) {
     return Fail(ErrorCode::kUnavailable, "{} requests are waiting already; try again later",
                 state.waiting.size());
   }

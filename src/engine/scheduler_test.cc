@@ -151,7 +151,7 @@ TEST_F(SchedulerTest, CancelFreesAtTheNextTurn) {
 }
 
 TEST_F(SchedulerTest, RefusesWhatCannotRun) {
-  Scheduler scheduler(*engine_, {1, 0, 64});
+  Scheduler scheduler(*engine_, {0, 0, 64});
   const auto code = [&](Request request) {
     const auto id = scheduler.Submit(std::move(request));
     EXPECT_FALSE(id);

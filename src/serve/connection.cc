@@ -299,7 +299,9 @@ asio::awaitable<bool> Connection::AnswerStream(Running& running) {
   response.keep_alive(request_.keep_alive());
   response.chunked(true);
   http::response_serializer<http::empty_body> serializer{response};
+  stream_.expires_after(kWriteTimeout);
   const auto [error, size] = co_await http::async_write_header(stream_, serializer, kAwait);
+  stream_.expires_never();
   bool alive = !error;
   Usage usage{running.generation.prompt_tokens, 0};
   std::vector<bool> begun(static_cast<size_t>(running.generation.choices), false);
@@ -311,6 +313,8 @@ asio::awaitable<bool> Connection::AnswerStream(Running& running) {
     const auto choice = static_cast<size_t>(piece.choice);
     if (!piece.error.empty()) {
       chunk_ = ErrorBody(500, piece.error, "server_error");
+    } else if (piece.finished && piece.reason == engine::FinishReason::kCancelled) {
+      chunk_ = ErrorBody(503, "the server is shutting down", "unavailable");
     } else if (!piece.text.empty() || piece.finished || !piece.details.empty()) {
       chunk_ = ChunkBody(running.head, piece, !begun[choice], service_.tokenizer);
       begun[choice] = true;
@@ -329,7 +333,9 @@ asio::awaitable<bool> Connection::AnswerStream(Running& running) {
   }
   if (alive) {
     const auto last = http::make_chunk_last();
+    stream_.expires_after(kWriteTimeout);
     const auto [last_error, last_size] = co_await asio::async_write(stream_, last, kAwait);
+    stream_.expires_never();
     alive = !last_error;
   }
   if (!alive) {

@@ -11,10 +11,11 @@ AdapterRegistry::AdapterRegistry(const model::Config& config, std::string base)
 
 Status AdapterRegistry::LoadFolder(const std::filesystem::path& folder) {
   std::error_code error;
+  std::error_code ignored;
   std::vector<std::filesystem::path> paths;
   for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
-    const bool is_peft = std::filesystem::exists(entry->path() / "adapter_config.json");
+    const bool is_peft = std::filesystem::exists(entry->path() / "adapter_config.json", ignored);
     if (is_peft || entry->path().extension() == ".gguf") {
       paths.push_back(entry->path());
     }

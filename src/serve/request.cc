@@ -151,8 +151,14 @@ Status RefuseUnsupported(const Json& json) {
     return refuse("logit_bias");
   }
   const Json* format = Field(json, "response_format");
-  if (format != nullptr && (!format->is_object() || format->value("type", "") != "text")) {
-    return refuse("response_format other than text");
+  if (format != nullptr) {
+    std::string type;
+    if (format->is_object()) {
+      ETCH_TRY(ReadString(*format, "type", type));
+    }
+    if (type != "text") {
+      return refuse("response_format other than text");
+    }
   }
   bool echo = false;
   ETCH_TRY(ReadBool(json, "echo", echo));

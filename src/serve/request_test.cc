@@ -83,6 +83,8 @@ TEST(ChatRequest, NamesTheFieldThatIsWrong) {
       {R"("model":5)", "model"},
       {R"("tools":[{}])", "tools"},
       {R"("response_format":{"type":"json_object"})", "response_format"},
+      {R"("response_format":{"type":1})", "type"},
+      {R"("response_format":5)", "response_format"},
       {R"("frequency_penalty":0.5)", "frequency_penalty"},
       {R"("logit_bias":{"5":1})", "logit_bias"}};
   for (const auto& [field, name] : cases) {

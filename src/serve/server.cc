@@ -21,10 +21,10 @@ namespace asio = boost::asio;
 using tcp = asio::ip::tcp;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
-asio::awaitable<void> Accept(Service& service, tcp::acceptor& acceptor) {
+// Runs on the acceptor's strand; each connection gets one of its own.
+asio::awaitable<void> Accept(Service& service, asio::io_context& io, tcp::acceptor& acceptor) {
   while (acceptor.is_open()) {
-    auto [error, socket] =
-        co_await acceptor.async_accept(asio::make_strand(acceptor.get_executor()), kAwait);
+    auto [error, socket] = co_await acceptor.async_accept(asio::make_strand(io), kAwait);
     if (error == asio::error::operation_aborted || error == asio::error::bad_descriptor) {
       break;
     }
@@ -60,7 +60,7 @@ struct Server::Impl {
   engine::Engine& engine;
 
   asio::io_context io;
-  tcp::acceptor acceptor{io};
+  tcp::acceptor acceptor{asio::make_strand(io)};
   std::optional<engine::Scheduler> scheduler;
   std::optional<Service> service;
   std::string url;
@@ -129,7 +129,8 @@ std::string Server::url() const { return impl_->url; }
 const std::vector<std::string>& Server::adapter_names() const { return impl_->adapter_names; }
 
 void Server::Run() {
-  asio::co_spawn(impl_->io, Accept(*impl_->service, impl_->acceptor), asio::detached);
+  asio::co_spawn(impl_->acceptor.get_executor(),
+                 Accept(*impl_->service, impl_->io, impl_->acceptor), asio::detached);
   std::vector<std::thread> threads;
   for (int thread = 1; thread < impl_->options.threads; ++thread) {
     threads.emplace_back([this] { impl_->io.run(); });
@@ -141,7 +142,7 @@ void Server::Run() {
 }
 
 void Server::Stop(double drain_s) {
-  asio::post(impl_->io, [this] {
+  asio::post(impl_->acceptor.get_executor(), [this] {
     boost::beast::error_code ignored;
     impl_->acceptor.close(ignored);
   });
