@@ -4,8 +4,8 @@
 // a result: every integer backend gives the same bits for any number of threads.
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <type_traits>
 
 namespace etch {
 
@@ -22,11 +22,28 @@ class ThreadPool {
 
   // Calls body(begin, end) on disjoint ranges that cover [0, count), each a multiple of `grain`
   // long but the last, and returns when all are done. `grain` ≥ 1. `body` must not throw. Not
-  // reentrant; one caller at a time.
-  void ParallelFor(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body);
+  // reentrant; one caller at a time. A loop that follows within some 50 µs of the last starts in
+  // less than two microseconds; after that the threads sleep and cost nothing.
+  template <class Body>
+  void ParallelFor(int64_t count, int64_t grain, const Body& body) {
+    Run(count, grain,
+        {[](const void* self, int64_t begin, int64_t end) {
+           (*static_cast<const Body*>(self))(begin, end);
+         },
+         &body});
+  }
 
  private:
+  // A call of `body` without its type and without an allocation.
+  struct Call {
+    void (*function)(const void* body, int64_t begin, int64_t end);
+    const void* body;
+    void operator()(int64_t begin, int64_t end) const { function(body, begin, end); }
+  };
   struct State;
+
+  void Run(int64_t count, int64_t grain, const Call& call);
+
   std::unique_ptr<State> state_;
 };
 

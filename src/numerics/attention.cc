@@ -52,7 +52,7 @@ void AddKey(int32_t score, const ValueCodes& value, const AttentionMaxima& maxim
   sums.weight += static_cast<uint64_t>(weight);
   for (size_t block = 0; block < value.shifts.size(); ++block) {
     const int spread = maxima.value_shifts[block] - value.shifts[block];
-    const int64_t aligned = ShiftBy(weight, kValueHeadroom - spread);
+    const int64_t aligned = AlignWeight(weight, spread);
     const size_t begin = block * kBlock;
     const size_t end = std::min(begin + kBlock, value.codes.size());
     for (size_t channel = begin; channel < end; ++channel) {
@@ -63,16 +63,20 @@ void AddKey(int32_t score, const ValueCodes& value, const AttentionMaxima& maxim
 
 void FinishAttention(const AttentionSums& sums, const AttentionMaxima& maxima,
                      std::span<int32_t> out) {
-  ETCH_DCHECK(sums.weight >= uint64_t{1} << kExp2Bits);
+  FinishAttention(sums.weight, sums.values, maxima.value_shifts, out);
+}
+
+void FinishAttention(uint64_t weight, std::span<const int64_t> values,
+                     std::span<const uint8_t> value_shifts, std::span<int32_t> out) {
+  ETCH_DCHECK(weight >= uint64_t{1} << kExp2Bits);
   // Σ w normalised to [2^30, 2^31); the sums follow, 12 bits shorter, so that the product fits 62
   // bits.
-  const int align = 30 - (BitLength(sums.weight) - 1);
-  const uint64_t divisor = align >= 0 ? sums.weight << align : sums.weight >> -align;
+  const int align = 30 - (BitLength(weight) - 1);
+  const uint64_t divisor = align >= 0 ? weight << align : weight >> -align;
   const auto reciprocal = static_cast<int64_t>((uint64_t{1} << kReciprocalBits) / divisor);
   for (size_t channel = 0; channel < out.size(); ++channel) {
-    const int64_t value = ShiftBy(sums.values[channel], align - 12);
-    const int exponent =
-        maxima.value_shifts[channel / kBlock] - (kReciprocalBits - 12) - kValueHeadroom;
+    const int64_t value = ShiftBy(values[channel], align - 12);
+    const int exponent = value_shifts[channel / kBlock] - (kReciprocalBits - 12) - kValueHeadroom;
     out[channel] = ShiftSaturate32(value * reciprocal, exponent);
   }
 }

@@ -54,11 +54,19 @@ struct AttentionSums {
 // How far the weight of a key is shifted for a block: 6 − (largest value shift − this key's).
 inline constexpr int kValueHeadroom = 6;
 
+// A key's weight, aligned for a block of values whose shift is `spread` below the largest.
+constexpr int64_t AlignWeight(int32_t weight, int spread) {
+  return ShiftBy(weight, kValueHeadroom - spread);
+}
+
 void AddKey(int32_t score, const ValueCodes& value, const AttentionMaxima& maxima,
             const FunctionTables& tables, AttentionSums& sums);
 
 // out: head_dim values, I32 with 16 fraction bits.
 void FinishAttention(const AttentionSums& sums, const AttentionMaxima& maxima,
                      std::span<int32_t> out);
+// The same over someone else's memory: Σ w, Σ w·v of each channel, the largest shift of each block.
+void FinishAttention(uint64_t weight, std::span<const int64_t> values,
+                     std::span<const uint8_t> value_shifts, std::span<int32_t> out);
 
 }  // namespace etch::numerics

@@ -1,45 +1,61 @@
 // The threaded integer engine. All columns of a call go through a layer together, so every weight
-// is read once for the whole batch; the work of each step is split over the threads by tiles of
+// is read once for the whole batch; the work of each phase is split over the threads by tiles of
 // rows, by columns or by heads. Whatever the split, the bits are those of reference/: the sums are
 // integers.
+//
+// A layer is eight phases, each of which needs all of the one before: norm, q k v, rotation and
+// storing, attention, output, norm, gate up (with SwiGLU), down. A phase that reads little is done
+// by the calling thread alone, so small models do not pay for company.
 
 #include <algorithm>
-#include <map>
 
+#include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
-#include "engine/attend.h"
 #include "engine/backend.h"
+#include "engine/cpu/adapter_plan.h"
 #include "engine/cpu/kernels.h"
-#include "engine/kv_cache.h"
+#include "engine/cpu/kv_tiles.h"
+#include "engine/cpu/linear_phase.h"
+#include "numerics/attention.h"
 #include "numerics/linear.h"
-#include "numerics/norm.h"
 #include "numerics/rope.h"
-#include "numerics/swiglu.h"
 
 namespace etch::engine {
 namespace {
 
 using model::InputSite;
 using model::Role;
-using numerics::Activation;
-using Matrix = std::vector<int32_t>;  // (columns, width), row by row
 
-std::span<int32_t> Row(Matrix& matrix, int64_t row, int64_t width) {
-  return std::span(matrix).subspan(static_cast<size_t>(row * width), static_cast<size_t>(width));
-}
-std::span<const int32_t> Row(const Matrix& matrix, int64_t row, int64_t width) {
-  return std::span(matrix).subspan(static_cast<size_t>(row * width), static_cast<size_t>(width));
-}
+// Rows of I32 or R32 values, one a column, kept from pass to pass.
+class Matrix {
+ public:
+  void Reset(int64_t columns, int64_t width) {
+    width_ = width;
+    values_ = memory_.As<int32_t>(columns * width);
+  }
+  int32_t* data() { return values_; }
+  int32_t* Row(int64_t column) { return values_ + column * width_; }
+  std::span<int32_t> Span(int64_t column) { return {Row(column), static_cast<size_t>(width_)}; }
+
+ private:
+  AlignedBuffer memory_;
+  int32_t* values_ = nullptr;
+  int64_t width_ = 0;
+};
 
 class CpuBackend : public Backend {
  public:
   CpuBackend(const image::Image& image, int threads, const KernelSet& kernels)
-      : image_(image), config_(image.config()), kernels_(kernels), pool_(threads) {}
+      : image_(image),
+        config_(image.config()),
+        kernels_(kernels),
+        pool_(threads),
+        linear_(kernels, pool_) {}
 
   Result<std::unique_ptr<SessionState>> NewState(int64_t context) const override {
-    return KvCache::Create(config_, context);
+    return KvTiles::Create(config_, context);
   }
-  int64_t kv_bytes_per_token() const override { return KvCache::BytesPerToken(config_); }
+  int64_t kv_bytes_per_token() const override { return KvTiles::BytesPerToken(config_); }
   std::string isa() const override { return std::string(kernels_.isa); }
   int threads() const override { return pool_.threads(); }
   void Forward(std::span<const Column> columns) override;
@@ -47,57 +63,55 @@ class CpuBackend : public Backend {
  private:
   void Embed(std::span<const Column> columns);
   void AttentionBlock(std::span<const Column> columns, int64_t layer);
-  void Attention(std::span<const Column> columns, int64_t layer);
-  void FeedForwardBlock(std::span<const Column> columns, int64_t layer);
+  void StoreAndRotate(std::span<const Column> columns, int64_t layer);
+  void Attend(std::span<const Column> columns, int64_t layer);
+  void FeedForwardBlock(int64_t layer);
   void Head(std::span<const Column> columns);
 
-  // inputs_[column] = quantised norm of the residual.
-  void NormAndQuantize(int64_t columns, Role role, InputSite site, int64_t layer);
-  void Multiply(const numerics::WeightView& weights, std::span<const Activation* const> inputs,
-                int32_t* out);
-  // out (columns, rows) = base and adapters of a block linear over inputs_.
-  void Linear(std::span<const Column> columns, Role role, int64_t layer, Matrix& out);
-  void AddAdapters(std::span<const Column> columns, Role role, int64_t layer, Matrix& out);
-  void AddResidual(const Matrix& delta);
+  // panel_ = the quantised norm of the residual, to which delta_ is added first when asked.
+  void NormAndQuantize(Role norm, InputSite site, int64_t layer, bool add_delta);
+  Projection Project(Role role, int64_t layer, Matrix& out);
+  int64_t HeadsPerTask() const;
 
   const image::Image& image_;
   const model::Config& config_;
   const KernelSet& kernels_;
   ThreadPool pool_;
+  LinearPhase linear_;
 
   // Scratch of one Forward, kept from call to call.
-  Matrix residual_, queries_, keys_, values_, attended_, gate_, up_, delta_;
-  std::vector<Activation> inputs_;
-  std::vector<const Activation*> input_pointers_;
+  int64_t count_ = 0;  // columns
+  Matrix residual_, normed_, queries_, keys_, values_, attended_, gate_, up_, delta_, logits_;
+  AlignedBuffer products_;                     // int64 (columns, ffn_dim)
+  std::vector<int16_t> query_codes_;           // (columns, n_heads, head_dim)
+  std::vector<uint8_t> query_shifts_;          // (columns, n_heads, blocks)
   std::vector<numerics::Rotation> rotations_;  // (columns, head_dim / 2)
+  InputPanel panel_;
+  AdapterPlan adapters_;
+  AdapterPlan no_adapters_;
+  std::vector<int64_t> wanted_;
 };
 
 void CpuBackend::Forward(std::span<const Column> columns) {
-  if (inputs_.size() < columns.size()) {
-    inputs_.resize(columns.size());
-  }
-  input_pointers_.clear();
-  for (size_t column = 0; column < columns.size(); ++column) {
-    input_pointers_.push_back(&inputs_[column]);
-  }
+  count_ = std::ssize(columns);
+  adapters_.Reset(columns);
   Embed(columns);
   for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
     AttentionBlock(columns, layer);
-    FeedForwardBlock(columns, layer);
+    FeedForwardBlock(layer);
   }
   Head(columns);
 }
 
 void CpuBackend::Embed(std::span<const Column> columns) {
-  const auto count = static_cast<int64_t>(columns.size());
   const int64_t pairs = config_.head_dim / 2;
   const numerics::WeightView embedding = image_.Weights(Role::kTokenEmbedding, 0);
-  residual_.resize(columns.size() * static_cast<size_t>(config_.dim));
+  residual_.Reset(count_, config_.dim);
   rotations_.resize(columns.size() * static_cast<size_t>(pairs));
-  pool_.ParallelFor(count, 1, [&](int64_t begin, int64_t end) {
+  ForWorth(pool_, count_, 1, count_ * config_.dim * 16, [&](int64_t begin, int64_t end) {
     for (int64_t column = begin; column < end; ++column) {
       const Column& at = columns[static_cast<size_t>(column)];
-      numerics::EmbedRow(embedding, at.token, Row(residual_, column, config_.dim));
+      numerics::EmbedRow(embedding, at.token, residual_.Span(column));
       numerics::RotationsAt(
           image_.rope_high(), image_.rope_low(), pairs, at.position,
           std::span(rotations_)
@@ -106,188 +120,196 @@ void CpuBackend::Embed(std::span<const Column> columns) {
   });
 }
 
-void CpuBackend::AttentionBlock(std::span<const Column> columns, int64_t layer) {
-  NormAndQuantize(std::ssize(columns), Role::kAttentionNorm, InputSite::kAttention, layer);
-  Linear(columns, Role::kWq, layer, queries_);
-  Linear(columns, Role::kWk, layer, keys_);
-  Linear(columns, Role::kWv, layer, values_);
-  Attention(columns, layer);
-  const numerics::ActivationFormat format = image_.InputFormat(InputSite::kOutput, layer);
-  pool_.ParallelFor(std::ssize(columns), 1, [&](int64_t begin, int64_t end) {
+void CpuBackend::NormAndQuantize(Role norm, InputSite site, int64_t layer, bool add_delta) {
+  const int64_t dim = config_.dim;
+  panel_.Reset(image_.InputFormat(site, layer), dim, count_);
+  normed_.Reset(count_, dim);
+  const std::span<const numerics::Gain16> gains = image_.Gains(norm, layer);
+  ForWorth(pool_, count_, 1, (count_ - 1) * dim * 16, [&](int64_t begin, int64_t end) {
     for (int64_t column = begin; column < end; ++column) {
-      numerics::QuantizeActivation(Row(std::as_const(attended_), column, config_.q_dim()), format,
-                                   inputs_[static_cast<size_t>(column)]);
+      int32_t* x = residual_.Row(column);
+      if (add_delta) {
+        kernels_.add(x, delta_.Row(column), dim, x);
+      }
+      kernels_.norm(residual_.Span(column), gains, image_.norm_epsilon(), image_.tables(),
+                    normed_.Row(column));
+      kernels_.quantize(normed_.Row(column), column, panel_);
     }
   });
-  Linear(columns, Role::kWo, layer, delta_);
-  AddResidual(delta_);
 }
 
-// Rotates, stores keys and values of every column, then attends: a column sees the columns before
-// it.
-void CpuBackend::Attention(std::span<const Column> columns, int64_t layer) {
+Projection CpuBackend::Project(Role role, int64_t layer, Matrix& out) {
+  const numerics::WeightView weights = image_.Weights(role, layer);
+  out.Reset(count_, weights.rows);
+  return {role, weights, out.data()};
+}
+
+void CpuBackend::AttentionBlock(std::span<const Column> columns, int64_t layer) {
+  NormAndQuantize(Role::kAttentionNorm, InputSite::kAttention, layer, layer > 0);
+  linear_.Run(std::array{Project(Role::kWq, layer, queries_), Project(Role::kWk, layer, keys_),
+                         Project(Role::kWv, layer, values_)},
+              layer, panel_, adapters_);
+  StoreAndRotate(columns, layer);
+  Attend(columns, layer);
+  panel_.Reset(image_.InputFormat(InputSite::kOutput, layer), config_.q_dim(), count_);
+  ForWorth(pool_, count_, 1, (count_ - 1) * config_.q_dim() * 8, [&](int64_t begin, int64_t end) {
+    for (int64_t column = begin; column < end; ++column) {
+      kernels_.quantize(attended_.Row(column), column, panel_);
+    }
+  });
+  linear_.Run(std::array{Project(Role::kWo, layer, delta_)}, layer, panel_, adapters_);
+}
+
+// Rotates queries and keys, quantises the queries and stores keys and values, for every column and
+// key/value head. All of it comes before any attention: a column sees the columns before it.
+void CpuBackend::StoreAndRotate(std::span<const Column> columns, int64_t layer) {
   const int64_t head_dim = config_.head_dim;
   const int64_t pairs = head_dim / 2;
-  std::vector<QueryCodes> queries(columns.size());
-  pool_.ParallelFor(std::ssize(columns), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t column = begin; column < end; ++column) {
+  const int64_t kv_heads = config_.n_kv_heads;
+  const int64_t heads_per_kv = config_.n_heads / kv_heads;
+  const int64_t blocks = numerics::HeadBlocks(head_dim);
+  query_codes_.resize(static_cast<size_t>(count_ * config_.q_dim()));
+  query_shifts_.resize(static_cast<size_t>(count_ * config_.n_heads * blocks));
+  const auto store = [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t column = item / kv_heads;
+      const int64_t kv_head = item % kv_heads;
       const auto rotations =
           std::span<const numerics::Rotation>(rotations_)
               .subspan(static_cast<size_t>(column * pairs), static_cast<size_t>(pairs));
-      for (int64_t head = 0; head < config_.n_heads; ++head) {
-        numerics::RotateHead(rotations, Row(queries_, column * config_.n_heads + head, head_dim));
-      }
-      for (int64_t head = 0; head < config_.n_kv_heads; ++head) {
-        numerics::RotateHead(rotations, Row(keys_, column * config_.n_kv_heads + head, head_dim));
-      }
       const Column& at = columns[static_cast<size_t>(column)];
-      static_cast<KvCache&>(*at.state).Store(layer, at.position,
-                                             Row(std::as_const(keys_), column, config_.kv_dim()),
-                                             Row(std::as_const(values_), column, config_.kv_dim()));
-      queries[static_cast<size_t>(column)].Quantize(
-          config_, Row(std::as_const(queries_), column, config_.q_dim()));
-    }
-  });
-  attended_.resize(columns.size() * static_cast<size_t>(config_.q_dim()));
-  const int64_t heads_per_kv = config_.n_heads / config_.n_kv_heads;
-  pool_.ParallelFor(
-      std::ssize(columns) * config_.n_heads, heads_per_kv, [&](int64_t begin, int64_t end) {
-        AttendScratch scratch;
-        for (int64_t item = begin; item < end; ++item) {
-          const int64_t column = item / config_.n_heads;
-          const int64_t head = item % config_.n_heads;
-          const Column& at = columns[static_cast<size_t>(column)];
-          Attend(image_, static_cast<const KvCache&>(*at.state),
-                 queries[static_cast<size_t>(column)].Head(config_, head), layer,
-                 head / heads_per_kv, at.position + 1, scratch, Row(attended_, item, head_dim));
+      int32_t* key = keys_.Row(column) + kv_head * head_dim;
+      numerics::RotateHead(rotations, {key, static_cast<size_t>(head_dim)});
+      static_cast<KvTiles&>(*at.state).Store(layer, kv_head, at.position, key,
+                                             values_.Row(column) + kv_head * head_dim);
+      for (int64_t head = kv_head * heads_per_kv; head < (kv_head + 1) * heads_per_kv; ++head) {
+        int32_t* query = queries_.Row(column) + head * head_dim;
+        numerics::RotateHead(rotations, {query, static_cast<size_t>(head_dim)});
+        for (int64_t block = 0; block < blocks; ++block) {
+          const int64_t from = block * numerics::kBlock;
+          const auto size = static_cast<size_t>(std::min(numerics::kBlock, head_dim - from));
+          const int64_t row = column * config_.n_heads + head;
+          query_shifts_[static_cast<size_t>(row * blocks + block)] =
+              numerics::QuantizeBlock({query + from, size}, numerics::kMaxA14,
+                                      {query_codes_.data() + row * head_dim + from, size});
         }
-      });
+      }
+    }
+  };
+  ForWorth(pool_, count_ * kv_heads, 1, count_ * (config_.q_dim() + config_.kv_dim()) * 24, store);
 }
 
-void CpuBackend::FeedForwardBlock(std::span<const Column> columns, int64_t layer) {
-  NormAndQuantize(std::ssize(columns), Role::kFfnNorm, InputSite::kFfn, layer);
-  Linear(columns, Role::kGate, layer, gate_);
-  Linear(columns, Role::kUp, layer, up_);
-  const auto width = static_cast<size_t>(config_.ffn_dim);
-  const numerics::ActivationFormat format = image_.InputFormat(InputSite::kDown, layer);
-  pool_.ParallelFor(std::ssize(columns), 1, [&](int64_t begin, int64_t end) {
-    std::vector<int64_t> products(width);
-    for (auto column = static_cast<size_t>(begin); column < static_cast<size_t>(end); ++column) {
-      for (size_t channel = 0; channel < width; ++channel) {
-        products[channel] = numerics::SwiGlu(gate_[column * width + channel],
-                                             up_[column * width + channel], image_.tables());
-      }
-      numerics::QuantizeActivation(products, 2 * numerics::kPoint, format, inputs_[column]);
+// How many query heads of a key/value head one task takes: all, so that keys are read once, unless
+// that leaves threads without work.
+int64_t CpuBackend::HeadsPerTask() const {
+  const int64_t heads_per_kv = config_.n_heads / config_.n_kv_heads;
+  int64_t heads = std::min(heads_per_kv, kMaxTaskHeads);
+  while (heads > 1 && count_ * config_.n_heads / heads < 2 * pool_.threads()) {
+    heads = (heads + 1) / 2;
+  }
+  return heads;
+}
+
+void CpuBackend::Attend(std::span<const Column> columns, int64_t layer) {
+  const int64_t head_dim = config_.head_dim;
+  const int64_t kv_heads = config_.n_kv_heads;
+  const int64_t heads_per_kv = config_.n_heads / kv_heads;
+  const int64_t blocks = numerics::HeadBlocks(head_dim);
+  const int64_t heads_per_task = HeadsPerTask();
+  const int64_t tasks_per_kv = (heads_per_kv + heads_per_task - 1) / heads_per_task;
+  attended_.Reset(count_, config_.q_dim());
+  const auto attend = [&](int64_t begin, int64_t end) {
+    thread_local AlignedBuffer scratch;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t column = item / (kv_heads * tasks_per_kv);
+      const int64_t kv_head = item / tasks_per_kv % kv_heads;
+      const int64_t first = item % tasks_per_kv * heads_per_task;
+      const int64_t head = kv_head * heads_per_kv + first;
+      const int64_t row = column * config_.n_heads + head;
+      const Column& at = columns[static_cast<size_t>(column)];
+      AttendTask task;
+      static_cast<const KvTiles&>(*at.state).Locate(layer, kv_head, task);
+      task.visible = at.position + 1;
+      task.heads = std::min(heads_per_task, heads_per_kv - first);
+      task.queries = query_codes_.data() + row * head_dim;
+      task.query_shifts = query_shifts_.data() + row * blocks;
+      task.score_scale = image_.score_scale();
+      task.tables = &image_.tables();
+      scratch.Grow(AttendScratchBytes(task.visible, task.heads, task.value_channels));
+      task.scratch = scratch.data();
+      task.out = attended_.Row(column) + head * head_dim;
+      kernels_.attend(task);
     }
-  });
-  Linear(columns, Role::kDown, layer, delta_);
-  AddResidual(delta_);
+  };
+  int64_t keys = 0;
+  for (const Column& column : columns) {
+    keys += column.position + 1;
+  }
+  ForWorth(pool_, count_ * kv_heads * tasks_per_kv, 1, keys * config_.q_dim() * 3, attend);
+}
+
+void CpuBackend::FeedForwardBlock(int64_t layer) {
+  NormAndQuantize(Role::kFfnNorm, InputSite::kFfn, layer, true);
+  linear_.Run(std::array{Project(Role::kGate, layer, gate_), Project(Role::kUp, layer, up_)}, layer,
+              panel_, adapters_);
+  const int64_t width = config_.ffn_dim;
+  panel_.Reset(image_.InputFormat(InputSite::kDown, layer), width, count_);
+  int64_t* products = products_.As<int64_t>(count_ * width);
+  // Element by element for one column, column by column for many.
+  constexpr int64_t kPart = 1024;
+  if (count_ == 1) {
+    ForWorth(pool_, (width + kPart - 1) / kPart, 1, width * 16, [&](int64_t begin, int64_t end) {
+      const int64_t from = begin * kPart;
+      kernels_.swiglu(gate_.data() + from, up_.data() + from, std::min(end * kPart, width) - from,
+                      image_.tables(), products + from);
+    });
+    kernels_.quantize_products(products, 0, panel_);
+  } else {
+    ForWorth(pool_, count_, 1, count_ * width * 16, [&](int64_t begin, int64_t end) {
+      for (int64_t column = begin; column < end; ++column) {
+        int64_t* out = products + column * width;
+        kernels_.swiglu(gate_.Row(column), up_.Row(column), width, image_.tables(), out);
+        kernels_.quantize_products(out, column, panel_);
+      }
+    });
+  }
+  linear_.Run(std::array{Project(Role::kDown, layer, delta_)}, layer, panel_, adapters_);
 }
 
 void CpuBackend::Head(std::span<const Column> columns) {
-  std::vector<size_t> wanted;
-  for (size_t column = 0; column < columns.size(); ++column) {
-    if (!columns[column].logits.empty()) {
-      wanted.push_back(column);
+  wanted_.clear();
+  for (int64_t column = 0; column < count_; ++column) {
+    if (!columns[static_cast<size_t>(column)].logits.empty()) {
+      wanted_.push_back(column);
     }
   }
-  if (wanted.empty()) {
+  if (wanted_.empty()) {
     return;
   }
-  for (size_t index = 0; index < wanted.size(); ++index) {  // wanted[index] ≥ index: moves left
-    std::copy_n(Row(residual_, static_cast<int64_t>(wanted[index]), config_.dim).begin(),
-                config_.dim, Row(residual_, static_cast<int64_t>(index), config_.dim).begin());
+  const int64_t dim = config_.dim;
+  for (int64_t index = 0; index < std::ssize(wanted_); ++index) {
+    const int64_t column = wanted_[static_cast<size_t>(index)];  // ≥ index: rows move up
+    kernels_.add(residual_.Row(column), delta_.Row(column), dim, residual_.Row(index));
   }
-  NormAndQuantize(std::ssize(wanted), Role::kFinalNorm, InputSite::kHead, 0);
-  const int64_t vocabulary = config_.vocab_size;
-  Matrix logits(wanted.size() * static_cast<size_t>(vocabulary));
-  Multiply(image_.Weights(Role::kHead, 0), std::span(input_pointers_).first(wanted.size()),
-           logits.data());
-  for (size_t index = 0; index < wanted.size(); ++index) {
-    const auto row = Row(std::as_const(logits), static_cast<int64_t>(index), vocabulary);
-    std::copy(row.begin(), row.end(), columns[wanted[index]].logits.begin());
-  }
-}
-
-void CpuBackend::NormAndQuantize(int64_t columns, Role role, InputSite site, int64_t layer) {
-  const numerics::ActivationFormat format = image_.InputFormat(site, layer);
-  pool_.ParallelFor(columns, 1, [&](int64_t begin, int64_t end) {
-    Matrix normed(static_cast<size_t>(config_.dim));
-    for (int64_t column = begin; column < end; ++column) {
-      numerics::RmsNorm(Row(std::as_const(residual_), column, config_.dim),
-                        image_.Gains(role, layer), image_.norm_epsilon(), image_.tables(), normed);
-      numerics::QuantizeActivation(normed, format, inputs_[static_cast<size_t>(column)]);
-    }
-  });
-}
-
-void CpuBackend::Multiply(const numerics::WeightView& weights,
-                          std::span<const Activation* const> inputs, int32_t* out) {
-  pool_.ParallelFor(numerics::TileCount(weights.rows), 1, [&](int64_t begin, int64_t end) {
-    kernels_.multiply_tiles(weights, inputs, begin, end, out);
-  });
-}
-
-void CpuBackend::Linear(std::span<const Column> columns, Role role, int64_t layer, Matrix& out) {
-  const numerics::WeightView weights = image_.Weights(role, layer);
-  out.resize(columns.size() * static_cast<size_t>(weights.rows));
-  Multiply(weights, input_pointers_, out.data());
-  if (std::any_of(columns.begin(), columns.end(),
-                  [](const Column& column) { return !column.adapters.empty(); })) {
-    AddAdapters(columns, role, layer, out);
-  }
-}
-
-// Products of the adapters, grouped by adapter so that each one's weights are read once for all of
-// its columns; added in 64 bits and saturated once, as the contract says.
-void CpuBackend::AddAdapters(std::span<const Column> columns, Role role, int64_t layer,
-                             Matrix& out) {
-  struct Use {
-    size_t column = 0;
-    int32_t weight_q16 = 0;
+  count_ = std::ssize(wanted_);
+  NormAndQuantize(Role::kFinalNorm, InputSite::kHead, 0, false);
+  const numerics::WeightView weights = image_.Weights(Role::kHead, 0);
+  const auto logits_of = [&](int64_t index) {
+    return columns[static_cast<size_t>(wanted_[static_cast<size_t>(index)])].logits;
   };
-  const auto [rows, cols] = model::TensorShape(config_, role);
-  std::map<const AdapterLinear*, std::vector<Use>> uses;
-  for (size_t column = 0; column < columns.size(); ++column) {
-    for (const ActiveAdapter& active : columns[column].adapters) {
-      const AdapterLinear& adapter = active.weights->Linear(layer, role);
-      if (adapter.rank > 0) {
-        uses[&adapter].push_back({column, active.weight_q16});
-      }
-    }
+  // The head takes no adapter (docs/numeric-contract.md §13).
+  no_adapters_.Reset({});
+  if (count_ == 1) {
+    linear_.Run(std::array{Projection{Role::kHead, weights, logits_of(0).data()}}, 0, panel_,
+                no_adapters_);
+    return;
   }
-  std::vector<int64_t> sums(out.begin(), out.end());
-  for (const auto& [adapter, users] : uses) {
-    std::vector<const Activation*> inputs;
-    for (const Use& use : users) {
-      inputs.push_back(&inputs_[use.column]);
+  linear_.Run(std::array{Project(Role::kHead, 0, logits_)}, 0, panel_, no_adapters_);
+  pool_.ParallelFor(count_, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      std::copy_n(logits_.Row(index), weights.rows, logits_of(index).data());
     }
-    Matrix reduced(users.size() * static_cast<size_t>(adapter->rank_padded));
-    Multiply(adapter->ViewA(cols), inputs, reduced.data());
-    std::vector<Activation> quantized(users.size());
-    for (size_t user = 0; user < users.size(); ++user) {
-      numerics::QuantizeActivation(
-          Row(std::as_const(reduced), static_cast<int64_t>(user), adapter->rank_padded),
-          numerics::ActivationFormat::kA8, quantized[user]);
-      inputs[user] = &quantized[user];
-    }
-    Matrix delta(users.size() * static_cast<size_t>(rows));
-    Multiply(adapter->ViewB(rows), inputs, delta.data());
-    const auto width = static_cast<size_t>(rows);
-    for (size_t user = 0; user < users.size(); ++user) {
-      int64_t* sum = sums.data() + users[user].column * width;
-      for (size_t row = 0; row < width; ++row) {
-        sum[row] += numerics::WeighDelta(delta[user * width + row], users[user].weight_q16);
-      }
-    }
-  }
-  std::transform(sums.begin(), sums.end(), out.begin(), numerics::Saturate32);
-}
-
-void CpuBackend::AddResidual(const Matrix& delta) {
-  for (size_t index = 0; index < residual_.size(); ++index) {
-    residual_[index] = numerics::Saturate32(int64_t{residual_[index]} + delta[index]);
-  }
+  });
 }
 
 }  // namespace

@@ -3,7 +3,19 @@
 namespace etch::engine {
 
 const std::vector<const KernelSet*>& AvailableKernels() {
-  static const std::vector<const KernelSet*> sets = {&kGenericKernels};
+  static const std::vector<const KernelSet*> sets = [] {
+    std::vector<const KernelSet*> found;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni")) {
+      found.push_back(&kAvx512Kernels);
+    }
+#endif
+    found.push_back(&kGenericKernels);
+    return found;
+  }();
   return sets;
 }
 

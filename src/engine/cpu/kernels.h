@@ -2,7 +2,7 @@
 
 // The seam where instruction sets plug in. A kernel set is a table of functions with the same
 // meaning and the same bits as numerics/; one is chosen by name when the engine starts. Each set is
-// a translation unit of its own, compiled with its own flags.
+// a few translation units of its own, compiled with its own flags; nothing else of Etch is.
 
 #include <cstdint>
 #include <span>
@@ -10,18 +10,63 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/cpu/input_panel.h"
 #include "numerics/activation.h"
+#include "numerics/tables.h"
 #include "numerics/weights.h"
 
 namespace etch::engine {
 
+inline constexpr int64_t kMaxTaskHeads = 16;
+
+// One key/value head of one layer of a session's context, in tiles of 16 keys (kv_tiles.h), and
+// the query heads of one column that read it.
+struct AttendTask {
+  const int16_t* keys = nullptr;          // (tiles, head_dim / 2, 16 keys, 2 channels)
+  const uint8_t* key_shifts = nullptr;    // (tiles, blocks, 16 keys)
+  const int8_t* values = nullptr;         // (tiles, 4, value_channels, 4 keys)
+  const uint8_t* value_shifts = nullptr;  // (tiles, blocks, 16 keys)
+  int64_t head_dim = 0;
+  int64_t blocks = 0;                     // of a head
+  int64_t value_channels = 0;             // head_dim rounded up to a multiple of 16
+  int64_t visible = 0;                    // keys 0 … visible-1 are seen
+  int64_t heads = 0;                      // at most kMaxTaskHeads
+  const int16_t* queries = nullptr;       // (heads, head_dim), A14
+  const uint8_t* query_shifts = nullptr;  // (heads, blocks)
+  numerics::Scale16 score_scale;
+  const numerics::FunctionTables* tables = nullptr;
+  // Memory for the call: AttendScratchBytes(visible, heads, value_channels) bytes, 64-aligned.
+  std::byte* scratch = nullptr;
+  int32_t* out = nullptr;  // (heads, head_dim), I32
+};
+
+constexpr int64_t kKeyTile = 16;
+constexpr int64_t KeyTiles(int64_t keys) { return (keys + kKeyTile - 1) / kKeyTile; }
+constexpr int64_t AttendScratchBytes(int64_t visible, int64_t heads, int64_t value_channels) {
+  return (KeyTiles(visible) + 1) * kKeyTile * heads * 4 + heads * value_channels * 8 + 8192;
+}
+
 struct KernelSet {
   std::string_view isa;  // "generic", "avx2" …
-  // Rows of tiles [tile_begin, tile_end) against every input: out[input * weights.rows + row] =
-  // numerics' y. All inputs have the same format; they may differ in shifts and point.
-  void (*multiply_tiles)(const numerics::WeightView& weights,
-                         std::span<const numerics::Activation* const> inputs, int64_t tile_begin,
-                         int64_t tile_end, int32_t* out);
+
+  // Rows of tiles [tile_begin, tile_end) against every column of the panel:
+  // out[column * out_stride + row] = numerics' y.
+  void (*multiply)(const numerics::WeightView& weights, const InputPanel& inputs,
+                   int64_t tile_begin, int64_t tile_end, int32_t* out, int64_t out_stride);
+
+  // Column `column` of the panel = the values in the panel's format (numerics::QuantizeActivation,
+  // then PackColumn); I32 values, and products with 32 fraction bits.
+  void (*quantize)(const int32_t* values, int64_t column, InputPanel& panel);
+  void (*quantize_products)(const int64_t* products, int64_t column, InputPanel& panel);
+  // numerics::RmsNorm. Gains have `dim` entries; y may not be x.
+  void (*norm)(std::span<const int32_t> x, std::span<const numerics::Gain16> gains,
+               uint64_t epsilon, const numerics::FunctionTables& tables, int32_t* y);
+  // products[i] = numerics::SwiGlu(gate[i], up[i]).
+  void (*swiglu)(const int32_t* gate, const int32_t* up, int64_t count,
+                 const numerics::FunctionTables& tables, int64_t* products);
+  // out = sat(a + b).
+  void (*add)(const int32_t* a, const int32_t* b, int64_t count, int32_t* out);
+  void (*attend)(const AttendTask& task);
 };
 
 // Every set that this machine can run, the best first. Never empty: "generic" runs everywhere.
@@ -31,5 +76,9 @@ const std::vector<const KernelSet*>& AvailableKernels();
 Result<const KernelSet*> SelectKernels(std::string_view isa);
 
 extern const KernelSet kGenericKernels;
+#if defined(__x86_64__)
+extern const KernelSet kAvx2Kernels;
+extern const KernelSet kAvx512Kernels;
+#endif
 
 }  // namespace etch::engine

@@ -6,13 +6,19 @@
 #include <array>
 #include <cstring>
 
+#include "engine/cpu/attend_common.h"
 #include "engine/cpu/kernels.h"
+#include "model/config.h"
+#include "numerics/fixed_point.h"
 #include "numerics/linear.h"
+#include "numerics/norm.h"
 
 namespace etch::engine {
 namespace {
 
-using numerics::Activation;
+#include "engine/cpu/vector_ops-inl.h"
+
+using numerics::ActivationFormat;
 using numerics::kGroup;
 using numerics::kTileRows;
 using numerics::WeightFormat;
@@ -92,13 +98,25 @@ void UnpackW8(const uint8_t* codes, GroupLevels& out) {
   }
 }
 
+// The codes of one group of one column, as 16-bit integers.
+std::array<int16_t, kGroup> Codes(const std::byte* record, ActivationFormat format) {
+  std::array<int16_t, kGroup> codes;
+  const auto* low = reinterpret_cast<const int8_t*>(record);
+  for (size_t index = 0; index < codes.size(); ++index) {
+    codes[index] = format == ActivationFormat::kA8
+                       ? low[index]
+                       : static_cast<int16_t>(256 * low[kGroup + index] + low[index]);
+  }
+  return codes;
+}
+
 // acc[row] += round(P · scale / 2^shift) for the sixteen rows of the tile.
-void AccumulateGroup(const GroupLevels& group, const int16_t* codes, int shift,
+void AccumulateGroup(const GroupLevels& group, const std::array<int16_t, kGroup>& codes, int shift,
                      std::array<int32_t, kRows>& acc) {
   std::array<int32_t, kRows> products{};
   for (size_t vector = 0; vector < kVectors; ++vector) {
     const int16_t* levels = group.levels[vector].data();
-    const int16_t* inputs = codes + 4 * vector;
+    const int16_t* inputs = codes.data() + 4 * vector;
     for (size_t row = 0; row < kRows; ++row) {
       products[row] += levels[4 * row] * inputs[0] + levels[4 * row + 1] * inputs[1] +
                        levels[4 * row + 2] * inputs[2] + levels[4 * row + 3] * inputs[3];
@@ -110,13 +128,16 @@ void AccumulateGroup(const GroupLevels& group, const int16_t* codes, int shift,
   }
 }
 
-void MultiplyTile(const WeightView& view, std::span<const Activation* const> inputs, int64_t tile,
-                  std::vector<std::array<int32_t, kRows>>& acc, int32_t* out) {
+void MultiplyTile(const WeightView& view, const InputPanel& inputs, int64_t block, int64_t tile,
+                  int32_t* out, int64_t out_stride) {
   const std::byte* header = view.data + tile * numerics::TileBytes(view.format, view.cols);
   const uint8_t* params = Raw(header + numerics::kTileHeaderBytes);
   const uint8_t* codes = params + numerics::ParamBytes(view.format, view.cols);
-  const int base = numerics::BaseShift(view.format, inputs.front()->format);
-  acc.assign(inputs.size(), {});
+  const int base = numerics::BaseShift(view.format, inputs.format());
+  const int weight_base = numerics::BaseShift(view.format, ActivationFormat::kA8);
+  const int64_t columns = inputs.BlockWidth(block);
+  const std::byte* record = inputs.Block(block);
+  std::array<std::array<int32_t, kRows>, kBlockColumns> acc{};
   GroupLevels levels;
   for (int64_t group = 0; group < numerics::GroupCount(view.cols); ++group) {
     if (view.format == WeightFormat::kW3) {
@@ -128,32 +149,37 @@ void MultiplyTile(const WeightView& view, std::span<const Activation* const> inp
     }
     params += view.format == WeightFormat::kW8 ? 0 : 12;
     codes += numerics::GroupCodeBytes(view.format);
-    for (size_t input = 0; input < inputs.size(); ++input) {
-      const Activation& x = *inputs[input];
-      AccumulateGroup(levels, x.codes.data() + group * kGroup,
-                      base + x.max_shift - x.shifts[static_cast<size_t>(group)], acc[input]);
+    for (int64_t column = 0; column < columns; ++column) {
+      GroupTerms terms;
+      std::memcpy(&terms, record + inputs.record_bytes() - sizeof terms, sizeof terms);
+      AccumulateGroup(levels, Codes(record, inputs.format()), weight_base + terms.shift,
+                      acc[static_cast<size_t>(column)]);
+      record += inputs.record_bytes();
     }
   }
   for (int64_t row = tile * kTileRows; row < std::min((tile + 1) * kTileRows, view.rows); ++row) {
     const numerics::Scale16 scale = numerics::RowScale(view, row);
-    for (size_t input = 0; input < inputs.size(); ++input) {
-      out[static_cast<int64_t>(input) * view.rows + row] =
-          numerics::FinishRow(acc[input][static_cast<size_t>(row % kTileRows)], scale,
-                              inputs[input]->max_shift, inputs[input]->point, base);
+    for (int64_t column = 0; column < columns; ++column) {
+      const int64_t at = block * kBlockColumns + column;
+      out[at * out_stride + row] = numerics::FinishRow(
+          acc[static_cast<size_t>(column)][static_cast<size_t>(row % kTileRows)], scale,
+          inputs.max_shift(at), inputs.point(), base);
     }
   }
 }
 
-void MultiplyTiles(const WeightView& weights, std::span<const Activation* const> inputs,
-                   int64_t tile_begin, int64_t tile_end, int32_t* out) {
-  std::vector<std::array<int32_t, kRows>> acc;
-  for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
-    MultiplyTile(weights, inputs, tile, acc, out);
+void Multiply(const WeightView& weights, const InputPanel& inputs, int64_t tile_begin,
+              int64_t tile_end, int32_t* out, int64_t out_stride) {
+  for (int64_t block = 0; block < inputs.blocks(); ++block) {
+    for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
+      MultiplyTile(weights, inputs, block, tile, out, out_stride);
+    }
   }
 }
 
 }  // namespace
 
-const KernelSet kGenericKernels = {"generic", MultiplyTiles};
+const KernelSet kGenericKernels = {"generic", Multiply, Quantize, QuantizeProducts,
+                                   Norm,      SwiGlu,   Add,      AttendPlainly};
 
 }  // namespace etch::engine

@@ -42,20 +42,24 @@ std::vector<Activation> RandomInputs(int64_t cols, ActivationFormat format, size
 
 void ExpectEqual(const Case& what, const numerics::WeightView& view,
                  const std::vector<Activation>& inputs) {
-  std::vector<const Activation*> pointers;
-  std::vector<int32_t> expected;
-  for (const Activation& input : inputs) {
-    pointers.push_back(&input);
-    std::vector<int32_t> column(static_cast<size_t>(view.rows));
-    numerics::MultiplyMatrix(view, input, column);
-    expected.insert(expected.end(), column.begin(), column.end());
+  // Columns lie further apart than the matrix has rows; what is between stays.
+  constexpr int32_t kUntouched = 12345;
+  const int64_t stride = view.rows + 3;
+  InputPanel panel;
+  panel.Reset(inputs.front().format, view.cols, std::ssize(inputs));
+  std::vector<int32_t> expected(inputs.size() * static_cast<size_t>(stride), kUntouched);
+  for (size_t column = 0; column < inputs.size(); ++column) {
+    PackColumn(inputs[column], static_cast<int64_t>(column), panel);
+    numerics::MultiplyMatrix(view, inputs[column],
+                             std::span(expected).subspan(column * static_cast<size_t>(stride),
+                                                         static_cast<size_t>(view.rows)));
   }
-  std::vector<int32_t> out(expected.size(), 12345);
+  std::vector<int32_t> out(expected.size(), kUntouched);
   const int64_t tiles = numerics::TileCount(view.rows);
   // In two parts, as threads split it.
-  what.kernels->multiply_tiles(view, pointers, 0, tiles / 2, out.data());
-  what.kernels->multiply_tiles(view, pointers, tiles / 2, tiles, out.data());
-  EXPECT_EQ(out, expected) << view.rows << " x " << view.cols;
+  what.kernels->multiply(view, panel, 0, tiles / 2, out.data(), stride);
+  what.kernels->multiply(view, panel, tiles / 2, tiles, out.data(), stride);
+  EXPECT_EQ(out, expected) << view.rows << " x " << view.cols << ", " << inputs.size();
 }
 
 TEST_P(KernelsMatch, ForManyShapes) {
@@ -68,11 +72,13 @@ TEST_P(KernelsMatch, ForManyShapes) {
                                    {48, 31},
                                    {33, 576},
                                    {15, 4096},
-                                   {100, 95}}) {
+                                   {100, 95},
+                                   {4096, 64},
+                                   {63, 257}}) {
     const auto data = test::RandomWeights(GetParam().weights, rows, cols, 1e-3, random);
     const numerics::WeightView view{GetParam().weights, rows, cols, data.data(),
                                     &numerics::kDefaultLevels};
-    for (const size_t count : {1, 2, 5}) {
+    for (const size_t count : {1, 2, 5, 33}) {
       ExpectEqual(GetParam(), view, RandomInputs(cols, GetParam().input, count, random));
     }
   }

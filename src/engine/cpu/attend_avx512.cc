@@ -1,0 +1,332 @@
+// Attention of some query heads over one key/value head, sixteen keys at a time
+// (docs/numeric-contract.md §9; the layout is in kv_tiles.h).
+//
+// Pass one. A lane is a key. vpdpwssd multiplies a pair of channels of sixteen keys by the query's
+// pair, broadcast; after the 16 pairs of a block the sum is D, below 2^31 by the contract. Rounding
+// D / 2^s needs one bit more than D has, so it is done as ((D >> (s-1)) + 1) >> 1. That and the sum
+// over blocks fit 32 bits when every s ≥ 4, which holds unless queries and keys are very large
+// together; a tile where it does not is left to the definition.
+//
+// Pass two, in chunks of sixteen tiles whose values stay in the first-level cache for all heads.
+// Weights have up to 30 bits, values 8, and the sums must be exact: a weight is cut into four
+// bytes, vpdpbusd sums each byte's products apart (a lane is a channel, four keys a step), and the
+// four sums of a chunk are joined in 64 bits.
+
+#include <immintrin.h>
+
+#include <array>
+#include <cstring>
+
+#include "engine/cpu/attend_common.h"
+#include "engine/cpu/kernels_avx512.h"
+#include "model/config.h"
+
+namespace etch::engine::avx512 {
+namespace {
+
+#define ETCH_INLINE inline __attribute__((always_inline))
+
+using numerics::kBlock;
+constexpr int64_t kChunkTiles = 16;
+constexpr int64_t kMaxBlocks = model::kMaxHeadDim / kBlock;
+constexpr int kRawShift = 20;  // point of q·k above the raw score's
+
+ETCH_INLINE __m512i Widen(const uint8_t* bytes) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+}
+
+ETCH_INLINE __m512i BroadcastPair(const int16_t* codes) {
+  int32_t pair = 0;
+  std::memcpy(&pair, codes, sizeof pair);
+  return _mm512_set1_epi32(pair);
+}
+
+// sat(raw · mantissa / 2^down), rounded.
+ETCH_INLINE __m512i ScaleScores(__m512i raw, __m512i mantissa, int down) {
+  const __m512i half = _mm512_set1_epi64((int64_t{1} << down) >> 1);
+  const __m128i count = _mm_cvtsi32_si128(down);
+  const __m512i limit = _mm512_set1_epi64(numerics::kMax32);
+  const __m512i floor = _mm512_set1_epi64(-int64_t{numerics::kMax32});
+  const auto scale = [&](__m512i values) {
+    const __m512i product = _mm512_add_epi64(_mm512_mul_epi32(values, mantissa), half);
+    return _mm512_max_epi64(_mm512_min_epi64(_mm512_sra_epi64(product, count), limit), floor);
+  };
+  const __m512i even = scale(raw);
+  const __m512i odd = scale(_mm512_srli_epi64(raw, 32));
+  return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
+}
+
+// Raw scores of one tile for kHeads query heads together, so that each key is loaded once.
+// Bit h of the result: head h needs the definition.
+template <int kHeads>
+ETCH_INLINE uint32_t RawScores(const AttendTask& task, int64_t tile, int64_t head, __m512i* raw) {
+  const int16_t* keys = task.keys + tile * task.head_dim * kKeyTile;
+  const uint8_t* shifts = task.key_shifts + tile * task.blocks * kKeyTile;
+  const int16_t* queries = task.queries + head * task.head_dim;
+  uint32_t wide = 0;
+  for (int which = 0; which < kHeads; ++which) {
+    raw[which] = _mm512_setzero_si512();
+  }
+  for (int64_t block = 0; block < task.blocks; ++block) {
+    __m512i dot[kHeads];
+    for (int which = 0; which < kHeads; ++which) {
+      dot[which] = _mm512_setzero_si512();
+    }
+    const int64_t end = std::min((block + 1) * kBlock, task.head_dim);
+    for (int64_t channel = block * kBlock; channel < end; channel += 2) {
+      const __m512i pair = _mm512_loadu_si512(keys + channel * kKeyTile);
+      _mm_prefetch(reinterpret_cast<const char*>(keys + (task.head_dim + channel) * kKeyTile),
+                   _MM_HINT_T0);  // the same pair of the next tile
+      for (int which = 0; which < kHeads; ++which) {
+        dot[which] = _mm512_dpwssd_epi32(dot[which], pair,
+                                         BroadcastPair(queries + which * task.head_dim + channel));
+      }
+    }
+    const __m512i key_shift = Widen(shifts + block * kKeyTile);
+    for (int which = 0; which < kHeads; ++which) {
+      const int query_shift = task.query_shifts[(head + which) * task.blocks + block];
+      const __m512i down =
+          _mm512_sub_epi32(_mm512_set1_epi32(kRawShift - 1 - query_shift), key_shift);
+      if (_mm512_cmplt_epi32_mask(down, _mm512_set1_epi32(3)) != 0) {
+        wide |= 1U << which;
+      }
+      const __m512i rounded = _mm512_srai_epi32(
+          _mm512_add_epi32(_mm512_srav_epi32(dot[which], down), _mm512_set1_epi32(1)), 1);
+      raw[which] = _mm512_add_epi32(raw[which], rounded);
+    }
+  }
+  return wide;
+}
+
+template <int kHeads>
+void ScoreHeads(const AttendTask& task, const AttendMemory& memory, int64_t head, int32_t* best) {
+  const int64_t tiles = KeyTiles(task.visible);
+  const __m512i mantissa = _mm512_set1_epi64(task.score_scale.mantissa);
+  const int down = -(task.score_scale.exponent + 4);
+  __m512i largest[kHeads];
+  for (int which = 0; which < kHeads; ++which) {
+    largest[which] = _mm512_set1_epi32(-numerics::kMax32);
+  }
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    __m512i raw[kHeads];
+    const uint32_t wide = RawScores<kHeads>(task, tile, head, raw);
+    const int64_t seen = std::min(task.visible - tile * kKeyTile, kKeyTile);
+    const auto mask = static_cast<__mmask16>((1U << seen) - 1);
+    for (int which = 0; which < kHeads; ++which) {
+      int32_t* scores = memory.scores + (head + which) * memory.score_stride + tile * kKeyTile;
+      __m512i score = ScaleScores(raw[which], mantissa, down);
+      if ((wide >> which) & 1U) {
+        for (int64_t key = 0; key < seen; ++key) {
+          scores[key] = ScoreOfKey(task, head + which, tile * kKeyTile + key);
+        }
+        score = _mm512_loadu_si512(scores);
+      }
+      // Keys beyond the last are as far away as can be and weigh nothing (see WeighChunk).
+      score = _mm512_mask_blend_epi32(mask, _mm512_set1_epi32(-numerics::kMax32), score);
+      _mm512_storeu_si512(scores, score);
+      largest[which] = _mm512_max_epi32(largest[which], score);
+    }
+  }
+  for (int which = 0; which < kHeads; ++which) {
+    best[head + which] = _mm512_reduce_max_epi32(largest[which]);
+  }
+}
+
+// The exp2 table in registers: entries and the steps to the next.
+struct Exp2Table {
+  __m512i entry[4];
+  __m512i step[4];
+
+  explicit Exp2Table(const numerics::FunctionTables& tables) {
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      entry[quarter] = _mm512_loadu_si512(tables.exp2.data() + 16 * quarter);
+      step[quarter] = _mm512_sub_epi32(entry[quarter],
+                                       _mm512_loadu_si512(tables.exp2.data() + 16 * quarter + 1));
+    }
+  }
+  ETCH_INLINE static __m512i At(const __m512i* table, __m512i index) {
+    const __mmask16 upper = _mm512_test_epi32_mask(index, _mm512_set1_epi32(32));
+    return _mm512_mask_blend_epi32(upper, _mm512_permutex2var_epi32(table[0], index, table[1]),
+                                   _mm512_permutex2var_epi32(table[2], index, table[3]));
+  }
+  // numerics::Exp2Negative of a distance below 2^32. Needs steps below 2^21 (see Attend).
+  ETCH_INLINE __m512i operator()(__m512i distance) const {
+    const __m512i index = _mm512_and_si512(_mm512_srli_epi32(distance, 10), _mm512_set1_epi32(63));
+    const __m512i fraction = _mm512_and_si512(distance, _mm512_set1_epi32(1023));
+    const __m512i fall = _mm512_srai_epi32(
+        _mm512_add_epi32(_mm512_mullo_epi32(At(step, index), fraction), _mm512_set1_epi32(512)),
+        10);
+    const __m512i value = _mm512_sub_epi32(At(entry, index), fall);
+    // A value of at most 2^24 shifted by 26 or more rounds to zero.
+    const __m512i whole = _mm512_min_epu32(_mm512_srli_epi32(distance, 16), _mm512_set1_epi32(30));
+    const __m512i half = _mm512_srli_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), whole), 1);
+    return _mm512_srlv_epi32(_mm512_add_epi32(value, half), whole);
+  }
+};
+
+// Weights of the tiles [begin, end) of one head; returns their sum.
+uint64_t WeighChunk(const AttendTask& task, const Exp2Table& exp2, const int32_t* scores,
+                    int32_t best, int64_t begin, int64_t end, int32_t* weights) {
+  const __m512i top = _mm512_set1_epi32(best);
+  __m512i sum = _mm512_setzero_si512();  // 16 tiles of 2^24: below 2^29
+  for (int64_t tile = begin; tile < end; ++tile) {
+    __m512i weight = exp2(_mm512_sub_epi32(top, _mm512_loadu_si512(scores + tile * kKeyTile)));
+    const int64_t seen = std::min(task.visible - tile * kKeyTile, kKeyTile);
+    weight = _mm512_maskz_mov_epi32(static_cast<__mmask16>((1U << seen) - 1), weight);
+    _mm512_storeu_si512(weights + (tile - begin) * kKeyTile, weight);
+    sum = _mm512_add_epi32(sum, weight);
+  }
+  return static_cast<uint64_t>(_mm512_reduce_add_epi64(
+      _mm512_add_epi64(_mm512_cvtepu32_epi64(_mm512_castsi512_si256(sum)),
+                       _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(sum, 1)))));
+}
+
+// The chunk's weights aligned for one block of values, cut into bytes: for each tile 16 bytes of
+// the lowest digit, 16 of the next, and so on.
+void CutWeights(const AttendTask& task, const int32_t* weights, int64_t block, int largest,
+                int64_t begin, int64_t end, uint8_t* digits) {
+  const __m512i gather =
+      _mm512_set_epi32(0x3f3b3733, 0x2f2b2723, 0x1f1b1713, 0x0f0b0703, 0x3e3a3632, 0x2e2a2622,
+                       0x1e1a1612, 0x0e0a0602, 0x3d393531, 0x2d292521, 0x1d191511, 0x0d090501,
+                       0x3c383430, 0x2c282420, 0x1c181410, 0x0c080400);
+  const __m512i zero = _mm512_setzero_si512();
+  for (int64_t tile = begin; tile < end; ++tile) {
+    const __m512i shift = Widen(task.value_shifts + (tile * task.blocks + block) * kKeyTile);
+    // Up by 6 - spread when that is positive, else down with rounding. Keys beyond the last have
+    // whatever shift and no weight.
+    const __m512i up =
+        _mm512_add_epi32(shift, _mm512_set1_epi32(numerics::kValueHeadroom - largest));
+    const __m512i down = _mm512_max_epi32(_mm512_sub_epi32(zero, up), zero);
+    const __m512i half = _mm512_srli_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), down), 1);
+    __m512i weight = _mm512_loadu_si512(weights + (tile - begin) * kKeyTile);
+    weight = _mm512_sllv_epi32(weight, _mm512_max_epi32(up, zero));
+    weight = _mm512_srlv_epi32(_mm512_add_epi32(weight, half), down);
+    _mm512_storeu_si512(digits + (tile - begin) * 64, _mm512_permutexvar_epi8(gather, weight));
+  }
+}
+
+// sums[16 channels] += Σ over the chunk, from the sums of the four digits.
+ETCH_INLINE void JoinDigits(const __m512i* digit_sums, int64_t* sums) {
+  for (int half = 0; half < 2; ++half) {
+    const auto part = [&](int digit) {
+      return _mm512_cvtepi32_epi64(half == 0 ? _mm512_castsi512_si256(digit_sums[digit])
+                                             : _mm512_extracti64x4_epi64(digit_sums[digit], 1));
+    };
+    const __m512i low = _mm512_add_epi64(part(0), _mm512_slli_epi64(part(1), 8));
+    const __m512i high =
+        _mm512_add_epi64(_mm512_slli_epi64(part(2), 16), _mm512_slli_epi64(part(3), 24));
+    const __m512i old = _mm512_loadu_si512(sums + 8 * half);
+    _mm512_storeu_si512(sums + 8 * half, _mm512_add_epi64(old, _mm512_add_epi64(low, high)));
+  }
+}
+
+// kGroups groups of 16 channels (one block) over the tiles of a chunk.
+template <int kGroups>
+void SumBlock(const AttendTask& task, int64_t channel, int64_t begin, int64_t end,
+              const uint8_t* digits, int64_t* sums) {
+  __m512i acc[kGroups][4];
+  for (int group = 0; group < kGroups; ++group) {
+    for (int digit = 0; digit < 4; ++digit) {
+      acc[group][digit] = _mm512_setzero_si512();
+    }
+  }
+  for (int64_t tile = begin; tile < end; ++tile) {
+    for (int quad = 0; quad < 4; ++quad) {
+      __m512i weight[4];
+      for (int digit = 0; digit < 4; ++digit) {
+        int32_t word = 0;
+        std::memcpy(&word, digits + (tile - begin) * 64 + 16 * digit + 4 * quad, sizeof word);
+        weight[digit] = _mm512_set1_epi32(word);
+      }
+      for (int group = 0; group < kGroups; ++group) {
+        const __m512i value = _mm512_loadu_si512(
+            task.values + ((tile * 4 + quad) * task.value_channels + channel + 16 * group) * 4);
+        for (int digit = 0; digit < 4; ++digit) {
+          acc[group][digit] = _mm512_dpbusd_epi32(acc[group][digit], weight[digit], value);
+        }
+      }
+    }
+  }
+  for (int group = 0; group < kGroups; ++group) {
+    JoinDigits(acc[group], sums + channel + 16 * group);
+  }
+}
+
+std::array<uint8_t, kMaxBlocks> LargestShifts(const AttendTask& task) {
+  std::array<uint8_t, kMaxBlocks> out{};
+  for (int64_t block = 0; block < task.blocks; ++block) {
+    __m128i largest = _mm_setzero_si128();
+    for (int64_t tile = 0; tile < KeyTiles(task.visible); ++tile) {
+      const int64_t seen = std::min(task.visible - tile * kKeyTile, kKeyTile);
+      largest = _mm_max_epu8(
+          largest,
+          _mm_maskz_loadu_epi8(static_cast<__mmask16>((1U << seen) - 1),
+                               task.value_shifts + (tile * task.blocks + block) * kKeyTile));
+    }
+    // The largest of sixteen bytes: the smallest of their complements, which the processor finds in
+    // 16-bit lanes once the odd bytes are joined with the even.
+    const __m128i all = _mm_set1_epi8(-1);
+    const __m128i complement = _mm_xor_si128(largest, all);
+    const __m128i pairs = _mm_min_epu8(complement, _mm_srli_epi16(complement, 8));
+    out[static_cast<size_t>(block)] = static_cast<uint8_t>(
+        ~_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_and_si128(pairs, _mm_set1_epi16(255)))));
+  }
+  return out;
+}
+
+}  // namespace
+
+void Attend(const AttendTask& task) {
+  // A table of a hostile image may fall so steeply that the interpolation leaves 32 bits, and a
+  // score scale may not be a shift down; real ones never are either.
+  int32_t steepest = 0;
+  for (size_t entry = 0; entry < 64; ++entry) {
+    steepest = std::max(steepest, task.tables->exp2[entry] - task.tables->exp2[entry + 1]);
+  }
+  if (steepest >= 1 << 21 || task.score_scale.exponent + 4 > 0) {
+    AttendPlainly(task);
+    return;
+  }
+  ETCH_DCHECK(task.heads <= kMaxTaskHeads);
+  const AttendMemory memory = CutScratch(task);
+  const int64_t tiles = KeyTiles(task.visible);
+  const std::array<uint8_t, kMaxBlocks> largest_shifts = LargestShifts(task);
+
+  std::array<int32_t, kMaxTaskHeads> best;
+  int64_t scored = 0;
+  for (; scored + 4 <= task.heads; scored += 4) {
+    ScoreHeads<4>(task, memory, scored, best.data());
+  }
+  for (; scored < task.heads; ++scored) {
+    ScoreHeads<1>(task, memory, scored, best.data());
+  }
+
+  std::array<uint64_t, kMaxTaskHeads> weight_sums{};
+  std::fill_n(memory.sums, task.heads * task.value_channels, 0);
+  const Exp2Table exp2(*task.tables);
+  for (int64_t begin = 0; begin < tiles; begin += kChunkTiles) {
+    const int64_t end = std::min(begin + kChunkTiles, tiles);
+    for (int64_t head = 0; head < task.heads; ++head) {
+      const auto at = static_cast<size_t>(head);
+      weight_sums[at] += WeighChunk(task, exp2, memory.scores + head * memory.score_stride,
+                                    best[at], begin, end, memory.weights);
+      int64_t* sums = memory.sums + head * task.value_channels;
+      for (int64_t block = 0; block < task.blocks; ++block) {
+        CutWeights(task, memory.weights, block, largest_shifts[static_cast<size_t>(block)], begin,
+                   end, memory.digits);
+        const int64_t channel = block * kBlock;
+        if (channel + 16 < task.value_channels) {
+          SumBlock<2>(task, channel, begin, end, memory.digits, sums);
+        } else {
+          SumBlock<1>(task, channel, begin, end, memory.digits, sums);
+        }
+      }
+    }
+  }
+  for (int64_t head = 0; head < task.heads; ++head) {
+    FinishHead(task, head, weight_sums[static_cast<size_t>(head)],
+               memory.sums + head * task.value_channels, largest_shifts);
+  }
+}
+
+}  // namespace etch::engine::avx512

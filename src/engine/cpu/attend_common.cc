@@ -1,0 +1,74 @@
+#include "engine/cpu/attend_common.h"
+
+#include <array>
+
+#include "model/config.h"
+
+namespace etch::engine {
+namespace {
+
+using numerics::kBlock;
+constexpr int64_t kMaxBlocks = model::kMaxHeadDim / kBlock;
+
+}  // namespace
+
+int32_t ScoreOfKey(const AttendTask& task, int64_t head, int64_t key) {
+  std::array<int16_t, model::kMaxHeadDim> codes;
+  std::array<uint8_t, kMaxBlocks> shifts;
+  for (int64_t channel = 0; channel < task.head_dim; ++channel) {
+    codes[static_cast<size_t>(channel)] = KeyCode(task, key, channel);
+  }
+  for (int64_t block = 0; block < task.blocks; ++block) {
+    shifts[static_cast<size_t>(block)] = KeyShift(task, key, block);
+  }
+  const auto width = static_cast<size_t>(task.head_dim);
+  const auto blocks = static_cast<size_t>(task.blocks);
+  return numerics::Score({{task.queries + head * task.head_dim, width},
+                          {task.query_shifts + head * task.blocks, blocks}},
+                         {std::span<const int16_t>(codes).first(width),
+                          std::span<const uint8_t>(shifts).first(blocks)},
+                         task.score_scale);
+}
+
+void FinishHead(const AttendTask& task, int64_t head, uint64_t weight, const int64_t* sums,
+                std::span<const uint8_t> largest_shifts) {
+  numerics::FinishAttention(weight, {sums, static_cast<size_t>(task.head_dim)}, largest_shifts,
+                            {task.out + head * task.head_dim, static_cast<size_t>(task.head_dim)});
+}
+
+void AttendPlainly(const AttendTask& task) {
+  const AttendMemory memory = CutScratch(task);
+  std::array<uint8_t, kMaxBlocks> largest_shifts{};
+  for (int64_t key = 0; key < task.visible; ++key) {
+    for (int64_t block = 0; block < task.blocks; ++block) {
+      uint8_t& largest = largest_shifts[static_cast<size_t>(block)];
+      largest = std::max(largest, ValueShift(task, key, block));
+    }
+  }
+  for (int64_t head = 0; head < task.heads; ++head) {
+    int32_t* scores = memory.scores + head * memory.score_stride;
+    int32_t best = -numerics::kMax32;
+    for (int64_t key = 0; key < task.visible; ++key) {
+      scores[key] = ScoreOfKey(task, head, key);
+      best = std::max(best, scores[key]);
+    }
+    uint64_t weight_sum = 0;
+    int64_t* sums = memory.sums + head * task.value_channels;
+    std::fill_n(sums, task.value_channels, 0);
+    for (int64_t key = 0; key < task.visible; ++key) {
+      const int32_t weight = numerics::Exp2Negative(int64_t{best} - scores[key], *task.tables);
+      weight_sum += static_cast<uint64_t>(weight);
+      for (int64_t block = 0; block < task.blocks; ++block) {
+        const int64_t aligned = numerics::AlignWeight(
+            weight, largest_shifts[static_cast<size_t>(block)] - ValueShift(task, key, block));
+        const int64_t end = std::min((block + 1) * kBlock, task.head_dim);
+        for (int64_t channel = block * kBlock; channel < end; ++channel) {
+          sums[channel] += aligned * ValueCode(task, key, channel);
+        }
+      }
+    }
+    FinishHead(task, head, weight_sum, sums, largest_shifts);
+  }
+}
+
+}  // namespace etch::engine

@@ -1,0 +1,22 @@
+// The AVX-512 set: Zen 4, Ice Lake and later.
+
+#include "engine/cpu/kernels_avx512.h"
+
+#include <algorithm>
+
+#include "model/config.h"
+#include "numerics/fixed_point.h"
+#include "numerics/norm.h"
+
+namespace etch::engine {
+namespace avx512 {
+namespace {
+#include "engine/cpu/vector_ops-inl.h"
+}  // namespace
+}  // namespace avx512
+
+const KernelSet kAvx512Kernels = {
+    "avx512",     avx512::Multiply, avx512::Quantize, avx512::QuantizeProducts,
+    avx512::Norm, avx512::SwiGlu,   avx512::Add,      avx512::Attend};
+
+}  // namespace etch::engine

@@ -1,0 +1,113 @@
+#include "engine/cpu/kv_tiles.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "base/bytes.h"
+#include "numerics/attention.h"
+
+namespace etch::engine {
+namespace {
+
+using numerics::kBlock;
+
+constexpr int64_t kLanes = 16;
+
+int64_t ValueChannels(int64_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
+
+// Bytes of one tile of one head: keys, values, shifts.
+int64_t TileBytes(const model::Config& config) {
+  return kKeyTile * (2 * config.head_dim + ValueChannels(config.head_dim) +
+                     2 * numerics::HeadBlocks(config.head_dim));
+}
+
+}  // namespace
+
+int64_t KvTiles::BytesPerToken(const model::Config& config) {
+  return config.n_layers * config.n_kv_heads * TileBytes(config) / kKeyTile;
+}
+
+Result<std::unique_ptr<SessionState>> KvTiles::Create(const model::Config& config,
+                                                      int64_t context) {
+  const int64_t tiles = KeyTiles(context);
+  const int64_t heads = config.n_layers * config.n_kv_heads;
+  const int64_t bytes = heads * tiles * TileBytes(config);
+  const int64_t machine = ::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE);
+  void* memory = MAP_FAILED;
+  if (bytes <= machine) {
+    memory = ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  }
+  if (memory == MAP_FAILED) {
+    return Fail(ErrorCode::kNoSpace,
+                "a context of {} tokens takes {}, this machine has {}; choose a shorter --context",
+                context, HumanBytes(static_cast<double>(bytes)),
+                HumanBytes(static_cast<double>(machine)));
+  }
+  std::unique_ptr<KvTiles> cache(new KvTiles());
+  cache->memory_ = static_cast<std::byte*>(memory);
+  cache->size_bytes_ = bytes;
+  cache->tiles_ = tiles;
+  cache->kv_heads_ = config.n_kv_heads;
+  cache->head_dim_ = config.head_dim;
+  cache->blocks_ = numerics::HeadBlocks(config.head_dim);
+  cache->value_channels_ = ValueChannels(config.head_dim);
+  const int64_t tokens = heads * tiles * kKeyTile;
+  std::byte* next = cache->memory_;
+  cache->keys_ = reinterpret_cast<int16_t*>(next);
+  next += tokens * cache->head_dim_ * 2;
+  cache->values_ = reinterpret_cast<int8_t*>(next);
+  next += tokens * cache->value_channels_;
+  cache->key_shifts_ = reinterpret_cast<uint8_t*>(next);
+  next += tokens * cache->blocks_;
+  cache->value_shifts_ = reinterpret_cast<uint8_t*>(next);
+  return cache;
+}
+
+KvTiles::~KvTiles() {
+  if (memory_ != nullptr) {
+    ::munmap(memory_, static_cast<size_t>(size_bytes_));
+  }
+}
+
+void KvTiles::Store(int64_t layer, int64_t kv_head, int64_t position, const int32_t* key,
+                    const int32_t* value) {
+  const int64_t tile = (layer * kv_heads_ + kv_head) * tiles_ + position / kKeyTile;
+  const int64_t lane = position % kKeyTile;
+  int16_t* keys = keys_ + tile * head_dim_ * kKeyTile;
+  int8_t* values = values_ + (tile * 4 + lane / 4) * value_channels_ * 4;
+  uint8_t* key_shifts = key_shifts_ + tile * blocks_ * kKeyTile;
+  uint8_t* value_shifts = value_shifts_ + tile * blocks_ * kKeyTile;
+  std::array<int16_t, kBlock> codes;
+  for (int64_t block = 0; block < blocks_; ++block) {
+    const int64_t begin = block * kBlock;
+    const auto size = static_cast<size_t>(std::min(kBlock, head_dim_ - begin));
+    key_shifts[block * kKeyTile + lane] = numerics::QuantizeBlock(
+        {key + begin, size}, numerics::kMaxA14, std::span(codes).first(size));
+    for (size_t index = 0; index < size; ++index) {
+      const int64_t channel = begin + static_cast<int64_t>(index);
+      keys[(channel / 2 * kKeyTile + lane) * 2 + channel % 2] = codes[index];
+    }
+    value_shifts[block * kKeyTile + lane] = numerics::QuantizeBlock(
+        {value + begin, size}, numerics::kMaxA8, std::span(codes).first(size));
+    for (size_t index = 0; index < size; ++index) {
+      const int64_t channel = begin + static_cast<int64_t>(index);
+      values[channel * 4 + lane % 4] = static_cast<int8_t>(codes[index]);
+    }
+  }
+}
+
+void KvTiles::Locate(int64_t layer, int64_t kv_head, AttendTask& task) const {
+  const int64_t tile = (layer * kv_heads_ + kv_head) * tiles_;
+  task.keys = keys_ + tile * head_dim_ * kKeyTile;
+  task.values = values_ + tile * 4 * value_channels_ * 4;
+  task.key_shifts = key_shifts_ + tile * blocks_ * kKeyTile;
+  task.value_shifts = value_shifts_ + tile * blocks_ * kKeyTile;
+  task.head_dim = head_dim_;
+  task.blocks = blocks_;
+  task.value_channels = value_channels_;
+}
+
+}  // namespace etch::engine

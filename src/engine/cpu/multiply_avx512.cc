@@ -1,0 +1,413 @@
+// Matrix times columns with AVX-512 (F, BW, VL, VBMI, VNNI): sixteen rows of a tile are the sixteen
+// 32-bit lanes of a register.
+//
+// A group of a tile (16 rows × 32 columns) is eight registers of 64 levels, one byte each, made
+// unsigned by adding 32 (W8: 128) because vpdpbusd multiplies unsigned by signed bytes; the bias of
+// the input's record takes the addition back. Each register meets four codes of the input,
+// broadcast from the record: eight vpdpbusd give P, one vpmulld by the group scale gives S, and an
+// addition and an arithmetic shift round it into the sum.
+//
+// W3: a byte of a plane holds two codes and two spare bits. vpermb looks a table of 64 bytes up by
+// the low six bits of each byte, so with the table written out for all 64 combinations nothing has
+// to be masked: one table reads bits 0-2 as the code, another bits 3-5. The group's choice of
+// between two level tables (one bit a row) replaces a bit that is not read: one vpternlogd.
+//
+//   vector     code bits of the index      table bit      from
+//   0 2 4      0 1 2                       3              plane
+//   1 3 5      3 4 5                       2              plane
+//   6          0 1 (plane 0 >> 6), 2       3              plane 2 >> 4 has bit 6 at 2
+//   7          1 2 (plane 1 >> 5), 3       0              plane 2 >> 4 has bit 7 at 3
+//
+// One column (decoding): the sum stays in a register and the weights stream from memory once,
+// prefetched a few groups ahead. Many columns: two tiles together, so that each broadcast of inputs
+// serves 32 rows; the group is unpacked once for up to kBlockColumns columns, whose sums lie in the
+// first-level cache.
+
+#include <immintrin.h>
+
+#include <array>
+
+#include "engine/cpu/kernels.h"
+#include "engine/cpu/kernels_avx512.h"
+#include "numerics/linear.h"
+
+namespace etch::engine::avx512 {
+namespace {
+
+using numerics::ActivationFormat;
+using numerics::WeightFormat;
+using numerics::WeightView;
+
+constexpr int kVectors = 8;
+constexpr int kRows = 16;
+// How far ahead of its use a weight is asked for.
+constexpr int64_t kPrefetchBytes = 2048;
+
+#define ETCH_INLINE inline __attribute__((always_inline))
+
+// Index tables of W3, the levels already raised by 32.
+struct LevelLookup {
+  __m512i low;    // code in bits 0-2, table in bit 3
+  __m512i high;   // code in bits 3-5, table in bit 2
+  __m512i split;  // code in bits 1-3, table in bit 0
+};
+
+LevelLookup MakeLookup(const numerics::LevelTables& tables) {
+  alignas(64) std::array<uint8_t, 64> low;
+  alignas(64) std::array<uint8_t, 64> high;
+  alignas(64) std::array<uint8_t, 64> split;
+  for (size_t index = 0; index < 64; ++index) {
+    const auto level = [&](size_t table, size_t code) {
+      return static_cast<uint8_t>(tables.levels[table][code] + 32);
+    };
+    low[index] = level((index >> 3) & 1, index & 7);
+    high[index] = level((index >> 2) & 1, index >> 3);
+    split[index] = level(index & 1, (index >> 1) & 7);
+  }
+  return {_mm512_load_si512(low.data()), _mm512_load_si512(high.data()),
+          _mm512_load_si512(split.data())};
+}
+
+// mask ? a : b, bit by bit.
+ETCH_INLINE __m512i Select(__m512i mask, __m512i a, __m512i b) {
+  return _mm512_ternarylogic_epi32(mask, a, b, 0xCA);
+}
+
+ETCH_INLINE __m512i Load(const uint8_t* bytes) { return _mm512_loadu_si512(bytes); }
+
+// Eight bytes whose byte i holds a nibble for row i (low) and one for row i + 8 (high), as sixteen
+// 32-bit lanes.
+ETCH_INLINE __m512i Nibbles(const uint8_t* bytes) {
+  const __m512i control =
+      _mm512_set_epi32(60, 52, 44, 36, 28, 20, 12, 4, 56, 48, 40, 32, 24, 16, 8, 0);
+  int64_t word = 0;
+  std::memcpy(&word, bytes, sizeof word);
+  return _mm512_and_si512(_mm512_multishift_epi64_epi8(control, _mm512_set1_epi64(word)),
+                          _mm512_set1_epi32(15));
+}
+
+// A format unpacks one group: eight registers of unsigned levels and the scales of the rows.
+// kBiasShift: what the record's bias (for levels raised by 32) is to be shifted by.
+struct W3 {
+  static constexpr WeightFormat kFormat = WeightFormat::kW3;
+  static constexpr int64_t kParamBytes = 12;
+  static constexpr int64_t kCodeBytes = 192;
+  static constexpr int kBiasShift = 0;
+
+  explicit W3(const WeightView& view) : lookup(MakeLookup(*view.levels)) {}
+
+  ETCH_INLINE void Unpack(const uint8_t* params, const uint8_t* codes, __m512i* levels,
+                          __m512i& scale) const {
+    uint32_t bits = 0;
+    std::memcpy(&bits, params, sizeof bits);
+    const __m512i table = _mm512_movm_epi32(static_cast<__mmask16>(bits));
+    const __m512i plane0 = Load(codes);
+    const __m512i plane1 = Load(codes + 64);
+    const __m512i plane2 = Load(codes + 128);
+    const __m512i bit3 = _mm512_set1_epi8(8);
+    const __m512i bit2 = _mm512_set1_epi8(4);
+    const auto low = [&](__m512i plane) {
+      return _mm512_permutexvar_epi8(Select(bit3, table, plane), lookup.low);
+    };
+    const auto high = [&](__m512i plane) {
+      return _mm512_permutexvar_epi8(Select(bit2, table, plane), lookup.high);
+    };
+    levels[0] = low(plane0);
+    levels[1] = high(plane0);
+    levels[2] = low(plane1);
+    levels[3] = high(plane1);
+    levels[4] = low(plane2);
+    levels[5] = high(plane2);
+    const __m512i top = _mm512_srli_epi16(plane2, 4);
+    levels[6] = low(Select(_mm512_set1_epi8(3), _mm512_srli_epi16(plane0, 6), top));
+    const __m512i seventh = Select(_mm512_set1_epi8(6), _mm512_srli_epi16(plane1, 5), top);
+    levels[7] = _mm512_permutexvar_epi8(Select(_mm512_set1_epi8(1), table, seventh), lookup.split);
+    scale = Nibbles(params + 4);
+    scale = _mm512_mask_sub_epi32(scale, static_cast<__mmask16>(~(bits >> 16)), scale,
+                                  _mm512_set1_epi32(16));
+  }
+
+  LevelLookup lookup;
+};
+
+struct W6 {
+  static constexpr WeightFormat kFormat = WeightFormat::kW6;
+  static constexpr int64_t kParamBytes = 12;
+  static constexpr int64_t kCodeBytes = 384;
+  static constexpr int kBiasShift = 0;
+
+  explicit W6(const WeightView& /*view*/) {}
+
+  ETCH_INLINE void Unpack(const uint8_t* params, const uint8_t* codes, __m512i* levels,
+                          __m512i& scale) const {
+    const __m512i low4 = _mm512_set1_epi8(15);
+    const __m512i six = _mm512_set1_epi8(63);
+    for (int half = 0; half < 2; ++half) {
+      const __m512i pairs = Load(codes + 256 + 64 * half);
+      const __m512i at_bit4[4] = {_mm512_slli_epi16(pairs, 4), _mm512_slli_epi16(pairs, 2), pairs,
+                                  _mm512_srli_epi16(pairs, 2)};
+      for (int vector = 0; vector < 4; ++vector) {
+        __m512i low = Load(codes + 64 * vector);
+        if (half == 1) {
+          low = _mm512_srli_epi16(low, 4);
+        }
+        levels[4 * half + vector] = _mm512_and_si512(Select(low4, low, at_bit4[vector]), six);
+      }
+    }
+    // Byte i of the last four: rows i, i+4, i+8, i+12 from the lowest pair of bits up.
+    uint32_t word = 0;
+    std::memcpy(&word, params + 8, sizeof word);
+    const __m512i shifts =
+        _mm512_set_epi32(30, 22, 14, 6, 28, 20, 12, 4, 26, 18, 10, 2, 24, 16, 8, 0);
+    const __m512i high =
+        _mm512_and_si512(_mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int32_t>(word)), shifts),
+                         _mm512_set1_epi32(3));
+    scale = _mm512_or_si512(Nibbles(params), _mm512_slli_epi32(high, 4));
+  }
+};
+
+struct W8 {
+  static constexpr WeightFormat kFormat = WeightFormat::kW8;
+  static constexpr int64_t kParamBytes = 0;
+  static constexpr int64_t kCodeBytes = 512;
+  static constexpr int kBiasShift = 2;
+
+  explicit W8(const WeightView& /*view*/) {}
+
+  ETCH_INLINE void Unpack(const uint8_t* /*params*/, const uint8_t* codes, __m512i* levels,
+                          __m512i& scale) const {
+    for (int vector = 0; vector < kVectors; ++vector) {
+      levels[vector] = _mm512_xor_si512(Load(codes + 64 * vector), _mm512_set1_epi8(-128));
+    }
+    scale = _mm512_set1_epi32(1);
+  }
+};
+
+ETCH_INLINE __m512i BroadcastTerm(const std::byte* terms, int64_t offset) {
+  int32_t value = 0;
+  std::memcpy(&value, terms + offset, sizeof value);
+  return _mm512_set1_epi32(value);
+}
+
+// Σ level · code over one plane of a record's codes, added to `sum`; two chains hide the latency.
+ETCH_INLINE __m512i Dot(const __m512i* levels, const std::byte* codes, __m512i sum) {
+  __m512i other = _mm512_setzero_si512();
+  for (int vector = 0; vector < kVectors; vector += 2) {
+    sum = _mm512_dpbusd_epi32(sum, levels[vector], BroadcastTerm(codes, 4 * vector));
+    other = _mm512_dpbusd_epi32(other, levels[vector + 1], BroadcastTerm(codes, 4 * vector + 4));
+  }
+  return _mm512_add_epi32(sum, other);
+}
+
+// What one group of one column adds to the sums of sixteen rows: round(P · scale / 2^shift).
+template <class Format, bool kWide>
+ETCH_INLINE __m512i GroupSum(const __m512i* levels, __m512i scale, const std::byte* record) {
+  const std::byte* terms = record + (kWide ? 64 : 32);
+  const __m512i bias = _mm512_slli_epi32(BroadcastTerm(terms, 0), Format::kBiasShift);
+  __m512i products = Dot(levels, record, bias);
+  if constexpr (kWide) {
+    const __m512i high = Dot(levels, record + 32, _mm512_setzero_si512());
+    products = _mm512_add_epi32(products, _mm512_slli_epi32(high, 8));
+  }
+  __m512i half = BroadcastTerm(terms, 4);
+  __m512i shift = BroadcastTerm(terms, 8);
+  if constexpr (Format::kFormat == WeightFormat::kW6) {  // base shift 2
+    half = _mm512_max_epi32(_mm512_slli_epi32(half, 2), _mm512_set1_epi32(2));
+    shift = _mm512_add_epi32(shift, _mm512_set1_epi32(2));
+  }
+  const __m512i scaled =
+      Format::kFormat == WeightFormat::kW8 ? products : _mm512_mullo_epi32(products, scale);
+  return _mm512_srav_epi32(_mm512_add_epi32(scaled, half), shift);
+}
+
+// round(acc · mantissa / 2^down) of eight rows, saturated; every `down` ≥ 0.
+ETCH_INLINE __m256i FinishEight(__m256i acc, __m256i mantissa, __m256i down) {
+  const __m512i product =
+      _mm512_mul_epi32(_mm512_cvtepi32_epi64(acc), _mm512_cvtepi32_epi64(mantissa));
+  // |product| < 2^47: a shift of 62 leaves nothing, as every larger one.
+  const __m512i count = _mm512_cvtepi32_epi64(_mm256_min_epi32(down, _mm256_set1_epi32(62)));
+  const __m512i half = _mm512_srli_epi64(_mm512_sllv_epi64(_mm512_set1_epi64(1), count), 1);
+  const __m512i rounded = _mm512_srav_epi64(_mm512_add_epi64(product, half), count);
+  const __m512i limit = _mm512_set1_epi64(numerics::kMax32);
+  return _mm512_cvtepi64_epi32(_mm512_max_epi64(_mm512_min_epi64(rounded, limit),
+                                                _mm512_sub_epi64(_mm512_setzero_si512(), limit)));
+}
+
+// y of a tile's rows from their sums, into out[0, rows).
+void FinishTile(const uint8_t* tile, __m512i acc, int exponent, int64_t rows, int32_t* out) {
+  const __m512i mantissa =
+      _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(tile)));
+  const __m512i exponents = _mm512_add_epi32(
+      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tile + 32))),
+      _mm512_set1_epi32(exponent));
+  const auto mask = static_cast<__mmask16>(rows >= kRows ? 0xffff : (1 << rows) - 1);
+  if (_mm512_mask_cmpgt_epi32_mask(mask, exponents, _mm512_setzero_si512()) != 0) {
+    // A row scaled up: rare, and left to the definition.
+    alignas(64) std::array<int32_t, kRows> sums;
+    alignas(64) std::array<int32_t, kRows> mantissas;
+    alignas(64) std::array<int32_t, kRows> powers;
+    _mm512_store_si512(sums.data(), acc);
+    _mm512_store_si512(mantissas.data(), mantissa);
+    _mm512_store_si512(powers.data(), exponents);
+    for (size_t row = 0; row < static_cast<size_t>(std::min<int64_t>(rows, kRows)); ++row) {
+      out[row] = numerics::ShiftSaturate32(int64_t{sums[row]} * mantissas[row], powers[row]);
+    }
+    return;
+  }
+  const __m512i down = _mm512_sub_epi32(_mm512_setzero_si512(), exponents);
+  const __m256i low = FinishEight(_mm512_castsi512_si256(acc), _mm512_castsi512_si256(mantissa),
+                                  _mm512_castsi512_si256(down));
+  const __m256i high =
+      FinishEight(_mm512_extracti64x4_epi64(acc, 1), _mm512_extracti64x4_epi64(mantissa, 1),
+                  _mm512_extracti64x4_epi64(down, 1));
+  _mm512_mask_storeu_epi32(out, mask, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+}
+
+struct Matrix {
+  const uint8_t* data;
+  int64_t tile_bytes;
+  int64_t param_bytes;  // padded, of a tile
+  int64_t groups;
+  int64_t rows;
+  int base;
+
+  Matrix(const WeightView& view, ActivationFormat input)
+      : data(reinterpret_cast<const uint8_t*>(view.data)),
+        tile_bytes(numerics::TileBytes(view.format, view.cols)),
+        param_bytes(numerics::ParamBytes(view.format, view.cols)),
+        groups(numerics::GroupCount(view.cols)),
+        rows(view.rows),
+        base(numerics::BaseShift(view.format, input)) {}
+
+  const uint8_t* Tile(int64_t tile) const { return data + tile * tile_bytes; }
+  const uint8_t* Params(int64_t tile) const { return Tile(tile) + numerics::kTileHeaderBytes; }
+  const uint8_t* Codes(int64_t tile) const { return Params(tile) + param_bytes; }
+  int64_t RowsOf(int64_t tile) const { return rows - tile * kRows; }
+};
+
+// One column, one tile after the other.
+template <class Format, bool kWide>
+void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& inputs,
+                 int64_t tile_begin, int64_t tile_end, int32_t* out) {
+  constexpr int64_t kRecord = kWide ? 80 : 48;
+  const std::byte* records = inputs.Block(0);
+  const int exponent = inputs.max_shift(0) + matrix.base - inputs.point() + numerics::kPoint;
+  for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
+    const uint8_t* params = matrix.Params(tile);
+    const uint8_t* codes = matrix.Codes(tile);
+    // The next tile's header and parameters are asked for along the way.
+    const uint8_t* next = matrix.Tile(tile + 1);
+    const int64_t next_lines = (numerics::kTileHeaderBytes + matrix.param_bytes) / 64;
+    __m512i acc = _mm512_setzero_si512();
+    for (int64_t group = 0; group < matrix.groups; ++group) {
+      for (int64_t line = 0; line < Format::kCodeBytes; line += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + line), _MM_HINT_T0);
+      }
+      if (group < next_lines) {
+        _mm_prefetch(reinterpret_cast<const char*>(next + 64 * group), _MM_HINT_T0);
+      }
+      __m512i levels[kVectors];
+      __m512i scale;
+      format.Unpack(params, codes, levels, scale);
+      acc =
+          _mm512_add_epi32(acc, GroupSum<Format, kWide>(levels, scale, records + group * kRecord));
+      params += Format::kParamBytes;
+      codes += Format::kCodeBytes;
+    }
+    FinishTile(matrix.Tile(tile), acc, exponent, matrix.RowsOf(tile), out + tile * kRows);
+  }
+}
+
+// One block of columns against kTiles tiles. acc: (columns, kTiles) registers in memory.
+template <class Format, bool kWide, int kTiles>
+void MultiplyBlock(const Format& format, const Matrix& matrix, const InputPanel& inputs,
+                   int64_t block, int64_t tile, int32_t* out, int64_t out_stride) {
+  constexpr int64_t kRecord = kWide ? 80 : 48;
+  const int64_t columns = inputs.BlockWidth(block);
+  const std::byte* record = inputs.Block(block);
+  alignas(64) __m512i acc[kBlockColumns * kTiles];
+  for (int64_t index = 0; index < columns * kTiles; ++index) {
+    acc[index] = _mm512_setzero_si512();
+  }
+  const uint8_t* params[kTiles];
+  const uint8_t* codes[kTiles];
+  for (int which = 0; which < kTiles; ++which) {
+    params[which] = matrix.Params(tile + which);
+    codes[which] = matrix.Codes(tile + which);
+  }
+  for (int64_t group = 0; group < matrix.groups; ++group) {
+    __m512i levels[kTiles][kVectors];
+    __m512i scale[kTiles];
+    for (int which = 0; which < kTiles; ++which) {
+      for (int64_t line = 0; line < Format::kCodeBytes; line += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(codes[which] + kPrefetchBytes + line),
+                     _MM_HINT_T0);
+      }
+      format.Unpack(params[which], codes[which], levels[which], scale[which]);
+      params[which] += Format::kParamBytes;
+      codes[which] += Format::kCodeBytes;
+    }
+    for (int64_t column = 0; column < columns; ++column) {
+      for (int which = 0; which < kTiles; ++which) {
+        __m512i& sum = acc[column * kTiles + which];
+        sum = _mm512_add_epi32(sum, GroupSum<Format, kWide>(levels[which], scale[which], record));
+      }
+      record += kRecord;
+    }
+  }
+  for (int64_t column = 0; column < columns; ++column) {
+    const int64_t at = block * kBlockColumns + column;
+    const int exponent = inputs.max_shift(at) + matrix.base - inputs.point() + numerics::kPoint;
+    for (int which = 0; which < kTiles; ++which) {
+      FinishTile(matrix.Tile(tile + which), acc[column * kTiles + which], exponent,
+                 matrix.RowsOf(tile + which), out + at * out_stride + (tile + which) * kRows);
+    }
+  }
+}
+
+template <class Format, bool kWide>
+void MultiplyFormat(const WeightView& view, const InputPanel& inputs, int64_t tile_begin,
+                    int64_t tile_end, int32_t* out, int64_t out_stride) {
+  const Matrix matrix(view, inputs.format());
+  const Format format(view);
+  if (inputs.columns() == 1) {
+    MultiplyOne<Format, kWide>(format, matrix, inputs, tile_begin, tile_end, out);
+    return;
+  }
+  // A block's inputs stay in the second-level cache for all tiles of the call.
+  for (int64_t block = 0; block < inputs.blocks(); ++block) {
+    int64_t tile = tile_begin;
+    for (; tile + 1 < tile_end; tile += 2) {
+      MultiplyBlock<Format, kWide, 2>(format, matrix, inputs, block, tile, out, out_stride);
+    }
+    if (tile < tile_end) {
+      MultiplyBlock<Format, kWide, 1>(format, matrix, inputs, block, tile, out, out_stride);
+    }
+  }
+}
+
+template <class Format>
+void MultiplyInput(const WeightView& view, const InputPanel& inputs, int64_t tile_begin,
+                   int64_t tile_end, int32_t* out, int64_t out_stride) {
+  if (inputs.format() == ActivationFormat::kA8) {
+    MultiplyFormat<Format, false>(view, inputs, tile_begin, tile_end, out, out_stride);
+  } else {
+    MultiplyFormat<Format, true>(view, inputs, tile_begin, tile_end, out, out_stride);
+  }
+}
+
+}  // namespace
+
+void Multiply(const WeightView& weights, const InputPanel& inputs, int64_t tile_begin,
+              int64_t tile_end, int32_t* out, int64_t out_stride) {
+  switch (weights.format) {
+    case WeightFormat::kW3:
+      return MultiplyInput<W3>(weights, inputs, tile_begin, tile_end, out, out_stride);
+    case WeightFormat::kW6:
+      return MultiplyInput<W6>(weights, inputs, tile_begin, tile_end, out, out_stride);
+    default:
+      return MultiplyInput<W8>(weights, inputs, tile_begin, tile_end, out, out_stride);
+  }
+}
+
+}  // namespace etch::engine::avx512

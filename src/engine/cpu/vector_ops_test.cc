@@ -1,0 +1,154 @@
+// The element-wise operations of every kernel set against numerics/: many widths, extreme values.
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "engine/cpu/kernels.h"
+#include "model/config.h"
+#include "numerics/linear.h"
+#include "numerics/norm.h"
+#include "numerics/swiglu.h"
+#include "numerics/tables.h"
+
+namespace etch::engine {
+namespace {
+
+using numerics::Activation;
+using numerics::ActivationFormat;
+using numerics::kMax32;
+
+constexpr int64_t kWidths[] = {1, 15, 16, 31, 32, 33, 48, 64, 172, 576, 1000, 4096};
+
+class VectorOps : public ::testing::TestWithParam<const KernelSet*> {
+ protected:
+  // Values of `bits` magnitude bits at most; every kind of vector that a layer can meet.
+  std::vector<int32_t> Values(int64_t count, int kind) {
+    std::vector<int32_t> values(static_cast<size_t>(count));
+    for (size_t index = 0; index < values.size(); ++index) {
+      const int bits = kind == 0   ? 31
+                       : kind == 1 ? std::uniform_int_distribution<int>(0, 31)(random_)
+                       : kind == 2 ? 4
+                                   : 20;
+      const auto bound = static_cast<int32_t>((int64_t{1} << bits) - 1);
+      values[index] = std::uniform_int_distribution<int32_t>(-bound, bound)(random_);
+      if (kind == 3) {  // one outlier among ones
+        values[index] = index == values.size() / 2 ? 1 << 30 : 1;
+      } else if (kind == 4) {
+        values[index] = 0;
+      } else if (kind == 5) {
+        values[index] = index % 2 == 0 ? kMax32 : -kMax32;
+      }
+    }
+    return values;
+  }
+  static constexpr int kKinds = 6;
+
+  std::mt19937 random_{7};
+};
+
+void ExpectSamePanel(const Activation& expected, const InputPanel& panel, int64_t column) {
+  InputPanel wanted;
+  wanted.Reset(panel.format(), panel.width(), panel.columns());
+  PackColumn(expected, column, wanted);
+  EXPECT_EQ(wanted.max_shift(column), panel.max_shift(column));
+  EXPECT_EQ(wanted.point(), panel.point());
+  for (int64_t group = 0; group < panel.groups(); ++group) {
+    const auto bytes = static_cast<size_t>(panel.record_bytes());
+    ASSERT_EQ(std::memcmp(wanted.Record(column, group), panel.Record(column, group), bytes), 0)
+        << "width " << panel.width() << ", group " << group;
+  }
+}
+
+TEST_P(VectorOps, QuantizeIsTheContractsAndPacksLikeIt) {
+  for (const int64_t width : kWidths) {
+    for (int kind = 0; kind < kKinds; ++kind) {
+      for (const ActivationFormat format : {ActivationFormat::kA8, ActivationFormat::kA16}) {
+        InputPanel panel;
+        const int64_t columns = kind == 1 ? kBlockColumns + 2 : 2;
+        panel.Reset(format, width, columns);
+        const std::vector<int32_t> values = Values(width, kind);
+        GetParam()->quantize(values.data(), columns - 1, panel);
+        Activation expected;
+        numerics::QuantizeActivation(values, format, expected);
+        ExpectSamePanel(expected, panel, columns - 1);
+
+        const std::vector<int32_t> factors = Values(width, kind);
+        std::vector<int64_t> products(values.size());
+        for (size_t index = 0; index < products.size(); ++index) {
+          products[index] = int64_t{values[index]} * factors[index];
+        }
+        GetParam()->quantize_products(products.data(), 0, panel);
+        numerics::QuantizeActivation(products, 32, format, expected);
+        ExpectSamePanel(expected, panel, 0);
+      }
+    }
+  }
+}
+
+TEST_P(VectorOps, Norm) {
+  const numerics::FunctionTables tables = numerics::BuildFunctionTables();
+  for (const int64_t width : kWidths) {
+    for (int kind = 0; kind < kKinds; ++kind) {
+      // Gains of trained models, and of every exponent (the last: shifts up).
+      for (const int highest : {-14, 14, 127}) {
+        std::vector<numerics::Gain16> gains(static_cast<size_t>(width));
+        for (numerics::Gain16& gain : gains) {
+          gain.mantissa =
+              static_cast<int16_t>(std::uniform_int_distribution<int>(-32768, 32767)(random_));
+          gain.exponent = static_cast<int8_t>(
+              std::uniform_int_distribution<int>(highest == -14 ? -20 : -128, highest)(random_));
+        }
+        const std::vector<int32_t> x = Values(width, kind);
+        for (const double eps : {0.0, 1e-5, 1.0}) {
+          const uint64_t epsilon = numerics::NormEpsilon(eps, width);
+          std::vector<int32_t> expected(x.size());
+          numerics::RmsNorm(x, gains, epsilon, tables, expected);
+          std::vector<int32_t> out(x.size());
+          GetParam()->norm(x, gains, epsilon, tables, out.data());
+          ASSERT_EQ(out, expected) << width << ", kind " << kind << ", gains to " << highest;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(VectorOps, SwiGlu) {
+  const numerics::FunctionTables tables = numerics::BuildFunctionTables();
+  std::vector<int32_t> gate;
+  for (int64_t value = -(17 << 16); value <= 17 << 16; value += 61) {  // the table's whole range
+    gate.push_back(static_cast<int32_t>(value));
+  }
+  for (const int32_t edge : {16 << 16, 0, kMax32}) {
+    for (const int32_t delta : {-1, 0, 1}) {
+      const auto value = std::clamp<int64_t>(int64_t{edge} + delta, -kMax32, kMax32);
+      gate.push_back(static_cast<int32_t>(value));
+      gate.push_back(static_cast<int32_t>(-value));
+    }
+  }
+  std::vector<int32_t> up = Values(std::ssize(gate), 1);
+  up.back() = kMax32;
+  std::vector<int64_t> out(gate.size());
+  GetParam()->swiglu(gate.data(), up.data(), std::ssize(gate), tables, out.data());
+  for (size_t index = 0; index < gate.size(); ++index) {
+    ASSERT_EQ(out[index], numerics::SwiGlu(gate[index], up[index], tables)) << gate[index];
+  }
+}
+
+TEST_P(VectorOps, AddSaturates) {
+  for (const int64_t width : kWidths) {
+    const std::vector<int32_t> a = Values(width, 5);
+    const std::vector<int32_t> b = Values(width, width % 2 == 0 ? 5 : 0);
+    std::vector<int32_t> out(a.size());
+    GetParam()->add(a.data(), b.data(), width, out.data());
+    for (size_t index = 0; index < a.size(); ++index) {
+      ASSERT_EQ(out[index], numerics::Saturate32(int64_t{a[index]} + b[index]));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sets, VectorOps, ::testing::ValuesIn(AvailableKernels()),
+                         [](const auto& at) { return std::string(at.param->isa); });
+
+}  // namespace
+}  // namespace etch::engine
