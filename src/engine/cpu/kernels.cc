@@ -12,6 +12,9 @@ const std::vector<const KernelSet*>& AvailableKernels() {
         __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni")) {
       found.push_back(&kAvx512Kernels);
     }
+    if (__builtin_cpu_supports("avx2")) {
+      found.push_back(&kAvx2Kernels);
+    }
 #endif
     found.push_back(&kGenericKernels);
     return found;
