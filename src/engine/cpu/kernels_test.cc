@@ -85,6 +85,7 @@ TEST_P(KernelsMatch, ForManyShapes) {
 }
 
 // The largest levels, scales and inputs, of equal and of alternating sign, at the widest matrix.
+// The code -128 of W8 is one that only a damaged file holds.
 TEST_P(KernelsMatch, AtTheBounds) {
   const int64_t cols = model::kMaxFfnDim;
   const WeightFormat format = GetParam().weights;
@@ -97,8 +98,9 @@ TEST_P(KernelsMatch, AtTheBounds) {
       numerics::RowGroup values;
       values.codes.fill(static_cast<int8_t>(format == WeightFormat::kW3   ? row % 2
                                             : format == WeightFormat::kW6 ? 63 * (row % 2)
-                                            : row % 2 == 0                ? -127
-                                                                          : 127));
+                                            : row % 3 == 0                ? -127
+                                            : row % 3 == 1                ? 127
+                                                                          : -128));
       values.scale = static_cast<int8_t>(format == WeightFormat::kW3   ? -16
                                          : format == WeightFormat::kW6 ? 63
                                                                        : 1);
@@ -106,14 +108,20 @@ TEST_P(KernelsMatch, AtTheBounds) {
     }
   }
   const numerics::WeightView view{format, 16, cols, data.data(), &levels};
-  std::vector<Activation> inputs(2);
+  std::vector<Activation> inputs(3);
   std::vector<int32_t> values(static_cast<size_t>(cols), numerics::kMax32);
   numerics::QuantizeActivation(values, GetParam().input, inputs[0]);
   for (size_t index = 0; index < values.size(); index += 2) {
     values[index] = index % 64 == 0 ? -numerics::kMax32 : 1;
   }
   numerics::QuantizeActivation(values, GetParam().input, inputs[1]);
+  // A16: high planes of 127 and low planes of -128.
+  std::fill(values.begin(), values.end(), 126 * 256 + 128);
+  numerics::QuantizeActivation(values, GetParam().input, inputs[2]);
   ExpectEqual(GetParam(), view, inputs);
+  for (const Activation& input : inputs) {  // the way of one column
+    ExpectEqual(GetParam(), view, {input});
+  }
 }
 
 std::vector<Case> Cases() {
