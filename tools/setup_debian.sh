@@ -4,7 +4,7 @@
 #   tools/setup_debian.sh [build|test|all]
 #
 #   build   what ./demo needs: compiler, CMake, libraries
-#   test    also what ./check needs: test libraries, clang-format, Node.js (default)
+#   test    also what ./check needs: test libraries, clang-format, QEMU, Node.js (default)
 #   all     also what ./check --all needs: clang-tidy, the fuzzers' run time
 #
 # Works as root, or through sudo. A Node.js that is already installed from elsewhere is kept.
@@ -13,7 +13,8 @@ set -euo pipefail
 build=(build-essential g++ cmake ninja-build pkg-config ca-certificates curl python3
   libfmt-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libexpected-dev libpcre2-dev
   libboost1.81-dev libxxhash-dev)
-test=(git libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev clang-format-19)
+test=(git libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev clang-format-19
+  qemu-user)
 all=(clang-19 clang-tidy-19 libclang-rt-19-dev)
 
 group=${1:-test}

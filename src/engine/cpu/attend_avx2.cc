@@ -20,7 +20,7 @@
 
 #include <cstring>
 
-#include "engine/cpu/attend_common.h"
+#include "engine/cpu/attend_parts.h"
 #include "engine/cpu/kernels_avx2.h"
 #include "model/config.h"
 

@@ -17,7 +17,7 @@
 #include <array>
 #include <cstring>
 
-#include "engine/cpu/attend_common.h"
+#include "engine/cpu/attend_parts.h"
 #include "engine/cpu/kernels_avx512.h"
 #include "model/config.h"
 

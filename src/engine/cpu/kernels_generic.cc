@@ -6,7 +6,7 @@
 #include <array>
 #include <cstring>
 
-#include "engine/cpu/attend_common.h"
+#include "engine/cpu/attend_parts.h"
 #include "engine/cpu/kernels.h"
 #include "model/config.h"
 #include "numerics/fixed_point.h"

@@ -1,3 +1,5 @@
+#pragma once
+
 // The element-wise operations of a layer as plain loops without branches, for the compiler to
 // vectorise. Included once by the translation unit of each instruction set, inside a namespace of
 // its own, so that the same source becomes each set's code. Bits are those of numerics/

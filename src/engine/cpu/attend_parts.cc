@@ -1,4 +1,4 @@
-#include "engine/cpu/attend_common.h"
+#include "engine/cpu/attend_parts.h"
 
 #include <array>
 

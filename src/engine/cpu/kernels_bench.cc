@@ -1,0 +1,206 @@
+// Every kernel set of this machine: a 4096 × 4096 matrix with one column (decoding) and with many,
+// attention over short and long contexts, and the element-wise operations at the widths of an 8B
+// model. The matrices stay in the last-level cache: what is measured is the kernel, not the memory.
+
+#include <benchmark/benchmark.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "engine/cpu/kv_tiles.h"
+#include "numerics/attention.h"
+#include "numerics/linear.h"
+#include "numerics/norm.h"
+
+namespace etch::engine {
+namespace {
+
+using numerics::ActivationFormat;
+using numerics::WeightFormat;
+
+constexpr int64_t kDim = 4096;
+constexpr int64_t kFfnDim = 14336;
+
+benchmark::Counter Rate(int64_t per_iteration) {
+  return {static_cast<double>(per_iteration), benchmark::Counter::kIsIterationInvariantRate};
+}
+
+// Any bits are codes and group parameters of every format; only the row scales are chosen.
+std::vector<std::byte> RandomMatrix(WeightFormat format) {
+  std::mt19937_64 random(1);
+  std::vector<std::byte> data(static_cast<size_t>(numerics::WeightBytes(format, kDim, kDim)));
+  for (size_t at = 0; at + sizeof(uint64_t) <= data.size(); at += sizeof(uint64_t)) {
+    const uint64_t word = random();
+    std::memcpy(data.data() + at, &word, sizeof word);
+  }
+  const auto tile_bytes = static_cast<size_t>(numerics::TileBytes(format, kDim));
+  for (size_t tile = 0; tile < data.size(); tile += tile_bytes) {
+    const auto bytes = std::span(data).subspan(tile, tile_bytes);
+    std::fill_n(bytes.begin(), numerics::kTileHeaderBytes, std::byte{0});
+    for (int64_t row = 0; row < numerics::kTileRows; ++row) {
+      numerics::PackRowScale(bytes, row, numerics::ToScale16(1e-5));
+    }
+  }
+  return data;
+}
+
+std::vector<int32_t> RandomValues(int64_t count, int bits) {
+  std::mt19937 random(2);
+  std::uniform_int_distribution<int32_t> pick(-(1 << bits), 1 << bits);
+  std::vector<int32_t> values(static_cast<size_t>(count));
+  for (int32_t& value : values) {
+    value = pick(random);
+  }
+  return values;
+}
+
+void Multiply(benchmark::State& state, const KernelSet* kernels, WeightFormat format,
+              ActivationFormat input, int64_t columns) {
+  const std::vector<std::byte> data = RandomMatrix(format);
+  const numerics::WeightView view{format, kDim, kDim, data.data(), &numerics::kDefaultLevels};
+  InputPanel panel;
+  panel.Reset(input, kDim, columns);
+  const std::vector<int32_t> values = RandomValues(kDim, 18);
+  for (int64_t column = 0; column < columns; ++column) {
+    kernels->quantize(values.data(), column, panel);
+  }
+  std::vector<int32_t> out(static_cast<size_t>(columns * kDim));
+  for (auto _ : state) {
+    kernels->multiply(view, panel, 0, numerics::TileCount(kDim), out.data(), kDim);
+    benchmark::ClobberMemory();
+  }
+  state.counters["weights"] = Rate(kDim * kDim);
+  state.counters["bytes"] = Rate(static_cast<int64_t>(data.size()));
+  state.counters["ops"] = Rate(2 * kDim * kDim * columns);
+}
+
+// Four query heads of 128 channels over one key/value head.
+void Attend(benchmark::State& state, const KernelSet* kernels, int64_t keys) {
+  constexpr int64_t kHeads = 4;
+  constexpr int64_t kHeadDim = 128;
+  model::Config config;
+  config.n_layers = 1;
+  config.n_heads = kHeads;
+  config.n_kv_heads = 1;
+  config.head_dim = kHeadDim;
+  const auto memory = KvTiles::Create(config, keys);
+  if (!memory) {
+    state.SkipWithError(memory.error().message.c_str());
+    return;
+  }
+  auto& tiles = static_cast<KvTiles&>(**memory);
+  const std::vector<int32_t> values = RandomValues(keys + 2 * kHeadDim, 18);
+  for (int64_t key = 0; key < keys; ++key) {
+    tiles.Store(0, 0, key, values.data() + key, values.data() + key + kHeadDim);
+  }
+  std::vector<int16_t> queries(kHeads * kHeadDim);
+  std::vector<uint8_t> shifts(queries.size() / numerics::kBlock);
+  for (size_t block = 0; block < shifts.size(); ++block) {
+    const size_t at = block * numerics::kBlock;
+    shifts[block] =
+        numerics::QuantizeBlock(std::span(values).subspan(at, numerics::kBlock), numerics::kMaxA14,
+                                std::span(queries).subspan(at, numerics::kBlock));
+  }
+  const numerics::FunctionTables tables = numerics::BuildFunctionTables();
+  AttendTask task;
+  tiles.Locate(0, 0, task);
+  task.visible = keys;
+  task.heads = kHeads;
+  task.queries = queries.data();
+  task.query_shifts = shifts.data();
+  task.score_scale = numerics::ScoreScale(kHeadDim);
+  task.tables = &tables;
+  AlignedBuffer scratch;
+  scratch.Grow(AttendScratchBytes(keys, kHeads, task.value_channels));
+  task.scratch = scratch.data();
+  std::vector<int32_t> out(queries.size());
+  task.out = out.data();
+  for (auto _ : state) {
+    kernels->attend(task);
+    benchmark::ClobberMemory();
+  }
+  state.counters["keys"] = Rate(keys * kHeads);
+  state.counters["bytes"] = Rate(KvTiles::BytesPerToken(config) * keys);
+  state.counters["ops"] = Rate(4 * keys * kHeads * kHeadDim);
+}
+
+void Norm(benchmark::State& state, const KernelSet* kernels, int64_t width) {
+  const std::vector<int32_t> x = RandomValues(width, 18);
+  const std::vector<numerics::Gain16> gains(x.size(), numerics::NormGain(1.0, width));
+  const uint64_t epsilon = numerics::NormEpsilon(1e-5, width);
+  const numerics::FunctionTables tables = numerics::BuildFunctionTables();
+  std::vector<int32_t> y(x.size());
+  for (auto _ : state) {
+    kernels->norm(x, gains, epsilon, tables, y.data());
+    benchmark::ClobberMemory();
+  }
+  state.counters["values"] = Rate(width);
+}
+
+void Quantize(benchmark::State& state, const KernelSet* kernels, ActivationFormat format,
+              int64_t width) {
+  const std::vector<int32_t> values = RandomValues(width, 18);
+  InputPanel panel;
+  panel.Reset(format, width, 1);
+  for (auto _ : state) {
+    kernels->quantize(values.data(), 0, panel);
+    benchmark::ClobberMemory();
+  }
+  state.counters["values"] = Rate(width);
+}
+
+void SwiGlu(benchmark::State& state, const KernelSet* kernels, int64_t width) {
+  const std::vector<int32_t> values = RandomValues(width, 18);
+  const numerics::FunctionTables tables = numerics::BuildFunctionTables();
+  std::vector<int64_t> products(values.size());
+  for (auto _ : state) {
+    kernels->swiglu(values.data(), values.data(), width, tables, products.data());
+    benchmark::ClobberMemory();
+  }
+  state.counters["values"] = Rate(width);
+}
+
+bool RegisterAll() {
+  for (const KernelSet* kernels : AvailableKernels()) {
+    const std::string isa(kernels->isa);
+    const bool plain = isa == "generic";
+    for (const WeightFormat format : {WeightFormat::kW3, WeightFormat::kW6, WeightFormat::kW8}) {
+      for (const ActivationFormat input : {ActivationFormat::kA8, ActivationFormat::kA16}) {
+        const std::string name = "multiply/" + isa + "/" +
+                                 std::string(numerics::FormatName(format)) +
+                                 (input == ActivationFormat::kA8 ? "_A8/" : "_A16/");
+        for (const int64_t columns : {1, 32, 512}) {
+          if (!plain || columns < 512) {  // 512 columns of plain code take seconds and say no more
+            benchmark::RegisterBenchmark((name + std::to_string(columns)).c_str(), Multiply,
+                                         kernels, format, input, columns)
+                ->Unit(benchmark::kMillisecond);
+          }
+        }
+      }
+    }
+    for (const int64_t keys : {1024, 16384}) {
+      benchmark::RegisterBenchmark(("attend/" + isa + "/" + std::to_string(keys)).c_str(), Attend,
+                                   kernels, keys)
+          ->Unit(benchmark::kMicrosecond);
+    }
+    for (const int64_t width : {kDim, kFfnDim}) {
+      const std::string end = "/" + isa + "/" + std::to_string(width);
+      benchmark::RegisterBenchmark(("quantize_A8" + end).c_str(), Quantize, kernels,
+                                   ActivationFormat::kA8, width);
+      benchmark::RegisterBenchmark(("quantize_A16" + end).c_str(), Quantize, kernels,
+                                   ActivationFormat::kA16, width);
+      benchmark::RegisterBenchmark(("swiglu" + end).c_str(), SwiGlu, kernels, width);
+      if (width == kDim) {  // no norm is wider than the residual stream
+        benchmark::RegisterBenchmark(("norm" + end).c_str(), Norm, kernels, width);
+      }
+    }
+  }
+  return true;
+}
+
+const bool registered = RegisterAll();
+
+}  // namespace
+}  // namespace etch::engine
