@@ -266,6 +266,24 @@ ETCH_INLINE void ExpandCodes(const std::byte* record, WordCodes& codes) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(codes.odd), odd);
 }
 
+// Words for one column: each register of levels is widened, used and forgotten.
+template <class Format>
+ETCH_INLINE __m256i WordSum(const Format& format, const uint8_t* params, const uint8_t* codes,
+                            int half, const WordCodes& words, const std::byte* terms) {
+  __m256i levels[kVectors];
+  format.Unpack(params, codes, half, levels);
+  __m256i even_sum = _mm256_setzero_si256();
+  __m256i odd_sum = _mm256_setzero_si256();
+  for (int vector = 0; vector < kVectors; ++vector) {
+    const __m256i level = _mm256_sub_epi8(levels[vector], _mm256_set1_epi8(Format::kRaised));
+    const __m256i even = BroadcastWord(words.even + 4 * vector);
+    const __m256i odd = BroadcastWord(words.odd + 4 * vector);
+    even_sum = _mm256_add_epi32(even_sum, _mm256_madd_epi16(EvenWords(level), even));
+    odd_sum = _mm256_add_epi32(odd_sum, _mm256_madd_epi16(OddWords(level), odd));
+  }
+  return Format::Round(_mm256_add_epi32(even_sum, odd_sum), Format::Scale(params, half), terms);
+}
+
 // kColumns columns against both halves: sums[column][half] = Σ level · code of the group.
 template <class Format, int kColumns>
 ETCH_INLINE void DotWords(const WordLevels<Format>* halves, const WordCodes* codes,
@@ -402,15 +420,10 @@ void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& i
       } else {
         WordCodes words;
         ExpandCodes<kWide>(record, words);
-        WordLevels<Format> levels[kHalves];
-        __m256i sums[1][kHalves];
         for (int half = 0; half < kHalves; ++half) {
-          levels[half].Unpack(format, params, codes, half);
-        }
-        DotWords<Format, 1>(levels, &words, sums);
-        for (int half = 0; half < kHalves; ++half) {
-          acc[half] = _mm256_add_epi32(
-              acc[half], Format::Round(sums[0][half], levels[half].scale, record + kRecord - 16));
+          const __m256i term =
+              WordSum(format, params, codes, half, words, record + kRecord - sizeof(GroupTerms));
+          acc[half] = _mm256_add_epi32(acc[half], term);
         }
       }
       params += Format::kParamBytes;
@@ -432,7 +445,7 @@ ETCH_INLINE void AddWords(const WordLevels<Format>* levels, const std::byte* rec
   __m256i sums[kColumns][kHalves];
   DotWords<Format, kColumns>(levels, words, sums);
   for (int column = 0; column < kColumns; ++column) {
-    const std::byte* terms = record + (column + 1) * kRecord - 16;
+    const std::byte* terms = record + (column + 1) * kRecord - sizeof(GroupTerms);
     for (int half = 0; half < kHalves; ++half) {
       acc[column][half] = _mm256_add_epi32(
           acc[column][half], Format::Round(sums[column][half], levels[half].scale, terms));
