@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/terminal.h"
 #include "compile/compile.h"
+#include "compile/synthetic.h"
 #include "image/writer.h"
 
 namespace etch::cli {
@@ -85,11 +86,18 @@ void PrintSummary(const Options& options, const compile::CompileReport& report) 
 Result<compile::CompileReport> Run(const Options& options) {
   ETCH_ASSIGN_OR_RETURN(const std::unique_ptr<ingest::SourceModel> source, OpenSource(options));
   ProgressLine progress(options.quiet || options.json);
+  const auto compile = [&](const std::filesystem::path& out) {
+    const bool is_drawn =
+        !options.synthetic.empty() && options.compile.recipe != compile::Recipe::kSource;
+    return is_drawn ? compile::CompileSynthetic(*source, options.seed, out, options.compile,
+                                                progress.Callback())
+                    : compile::Compile(*source, out, options.compile, progress.Callback());
+  };
   if (!options.standalone) {
-    return compile::Compile(*source, options.out, options.compile, progress.Callback());
+    return compile(options.out);
   }
   const std::filesystem::path image = fmt::format("{}.image-{}", options.out, ::getpid());
-  auto report = compile::Compile(*source, image, options.compile, progress.Callback());
+  auto report = compile(image);
   if (report) {
     const Status written = image::WriteStandalone("/proc/self/exe", image, options.out);
     if (!written) {

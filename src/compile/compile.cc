@@ -10,7 +10,7 @@
 #include <optional>
 #include <utility>
 
-#include "compile/report.h"
+#include "compile/finish.h"
 #include "compile/work.h"
 #include "formats/data_type.h"
 #include "formats/dequantize.h"
@@ -193,6 +193,8 @@ void FinishReport(const model::Config& config, CompileReport& report) {
   report.parameters = model::ParameterCount(config);
 }
 
+}  // namespace
+
 Status CheckOptions(const CompileOptions& options) {
   if (!(options.bits == 0.0 || (options.bits >= quantize::kW3Bits && options.bits <= 8.0))) {
     return Fail(ErrorCode::kInvalidArgument,
@@ -202,7 +204,18 @@ Status CheckOptions(const CompileOptions& options) {
   return {};
 }
 
-}  // namespace
+Result<CompileReport> FinishCompile(const ingest::SourceModel& source,
+                                    const CompileOptions& options, double bits,
+                                    const CalibrationText* text, const std::filesystem::path& out,
+                                    std::chrono::steady_clock::time_point start,
+                                    image::ImageWriter& writer, CompileReport report) {
+  FinishReport(source.config(), report);
+  ETCH_TRY(writer.Finish(ProvenanceJson(source, options, bits, text), ReportJson(report)));
+  std::error_code ignored;
+  report.image_bytes = std::filesystem::file_size(out, ignored);
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
 
 Result<CompileReport> Compile(ingest::SourceModel& source, const std::filesystem::path& out,
                               const CompileOptions& options, const ProgressFn& progress) {
@@ -259,13 +272,8 @@ Result<CompileReport> Compile(ingest::SourceModel& source, const std::filesystem
   CompileReport report;
   ETCH_TRY(is_source ? WriteSource(source, progress, writer, report)
                      : WriteQuantized(source, plan, known, pool, progress, writer, report));
-  FinishReport(config, report);
-  ETCH_TRY(writer.Finish(ProvenanceJson(source, options, bits, text ? &*text : nullptr),
-                         ReportJson(report)));
-  std::error_code ignored;
-  report.image_bytes = std::filesystem::file_size(out, ignored);
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return report;
+  return FinishCompile(source, options, bits, text ? &*text : nullptr, out, start, writer,
+                       std::move(report));
 }
 
 }  // namespace etch::compile

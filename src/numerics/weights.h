@@ -68,8 +68,11 @@ constexpr int64_t TileCount(int64_t rows) { return (rows + kTileRows - 1) / kTil
 constexpr int64_t GroupCodeBytes(WeightFormat format) {
   return format == WeightFormat::kW3 ? 192 : format == WeightFormat::kW6 ? 384 : 512;
 }
+constexpr int64_t GroupParamBytes(WeightFormat format) {
+  return format == WeightFormat::kW8 ? 0 : 12;
+}
 constexpr int64_t ParamBytes(WeightFormat format, int64_t cols) {
-  return format == WeightFormat::kW8 ? 0 : (GroupCount(cols) * 12 + 63) / 64 * 64;
+  return (GroupCount(cols) * GroupParamBytes(format) + 63) / 64 * 64;
 }
 constexpr int64_t TileBytes(WeightFormat format, int64_t cols) {
   return kTileHeaderBytes + ParamBytes(format, cols) + GroupCount(cols) * GroupCodeBytes(format);
