@@ -2,8 +2,8 @@
 #
 # Lets a target read headers of other libraries from a binary form that is made once for all
 # targets of its kind. Only headers that most sources of the kind read anyway are in it, and none of
-# Etch's own, so that a change here rebuilds nothing more. GCC only: clang's builds (fuzz, tidy) read
-# each source on its own and so still find a missing include.
+# Etch's own, so that a change here rebuilds nothing more. GCC only: clang's builds (fuzz, tidy)
+# read each source on its own and so still find a missing include.
 #
 # A source with instruction-set flags of its own cannot use the binary form, and then reads the
 # headers as text; that is meant to be silent.
