@@ -179,6 +179,7 @@ bool IsStored(WeightFormat format, bool is_source) {
     case WeightFormat::kBF16:
       return is_source;
     case WeightFormat::kW8:
+    case WeightFormat::kW4F:
       return false;
   }
   return false;
