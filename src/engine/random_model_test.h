@@ -60,15 +60,18 @@ inline std::vector<std::byte> RandomWeights(numerics::WeightFormat format, int64
     for (int64_t group = 0; group < numerics::GroupCount(cols); ++group) {
       numerics::RowGroup values;
       for (int8_t& code : values.codes) {
-        code = format == WeightFormat::kW3   ? pick(0, 7)
-               : format == WeightFormat::kW6 ? pick(0, 63)
-                                             : pick(-127, 127);
+        code = format == WeightFormat::kW3    ? pick(0, 7)
+               : format == WeightFormat::kW6  ? pick(0, 63)
+               : format == WeightFormat::kW4F ? pick(0, 15)
+                                              : pick(-127, 127);
       }
       if (format == WeightFormat::kW3) {
         values.scale = pick(-16, 15);
         values.table = static_cast<uint8_t>(pick(0, 1));
       } else if (format == WeightFormat::kW6) {
         values.scale = pick(0, 63);
+      } else if (format == WeightFormat::kW4F) {
+        values.halvings = static_cast<uint8_t>(pick(0, 15));
       }
       numerics::PackGroup(format, cols, tile, lane, group, values);
     }
@@ -78,9 +81,10 @@ inline std::vector<std::byte> RandomWeights(numerics::WeightFormat format, int64
 
 // Row scale with which a random matrix of `cols` inputs gives outputs of order one.
 inline double UnitMagnitude(numerics::WeightFormat format, int64_t cols) {
-  const double level = format == numerics::WeightFormat::kW3   ? 16.0 * 9.0
-                       : format == numerics::WeightFormat::kW6 ? 18.0 * 36.0
-                                                               : 73.0;
+  const double level = format == numerics::WeightFormat::kW3    ? 16.0 * 9.0
+                       : format == numerics::WeightFormat::kW6  ? 18.0 * 36.0
+                       : format == numerics::WeightFormat::kW4F ? 5.9 * 0.29
+                                                                : 73.0;
   return 1.0 / (level * std::sqrt(static_cast<double>(cols)));
 }
 

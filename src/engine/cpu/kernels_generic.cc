@@ -3,6 +3,7 @@
 // input, so the unpacking is shared by a batch. The inner loops have fixed lengths and no branches,
 // which lets the compiler use whatever vectors the build allows.
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -22,10 +23,11 @@ constexpr size_t kLanes = 64;   // bytes of a vector: 16 rows times 4 columns
 constexpr size_t kVectors = 8;  // of a group
 constexpr auto kRows = static_cast<size_t>(kTileRows);
 
-// Levels of one group, (vector, lane), and the scale of each row.
+// Levels of one group, (vector, lane), the scale of each row and the halvings that follow it.
 struct GroupLevels {
   std::array<std::array<int16_t, kLanes>, kVectors> levels;
   std::array<int32_t, kRows> scales;
+  std::array<int32_t, kRows> halvings;  // W4F
 };
 
 const uint8_t* Raw(const std::byte* bytes) { return reinterpret_cast<const uint8_t*>(bytes); }
@@ -92,9 +94,23 @@ void UnpackW8(const uint8_t* codes, GroupLevels& out) {
   }
 }
 
-// acc[row] += round(P · scale / 2^shift) for the sixteen rows of the tile.
-void AccumulateGroup(const GroupLevels& group, const int16_t* codes, int shift,
-                     std::array<int32_t, kRows>& acc) {
+// The scale is the factor of the guard bits.
+void UnpackW4F(const uint8_t* params, const uint8_t* codes, GroupLevels& out) {
+  out.scales.fill(1 << numerics::GuardBits(WeightFormat::kW4F));
+  for (size_t row = 0; row < kRows; ++row) {
+    out.halvings[row] = (params[row % 8] >> (row < 8 ? 0 : 4)) & 15;
+  }
+  for (size_t vector = 0; vector < kVectors; ++vector) {
+    const uint8_t* plane = codes + vector % 4 * kLanes;
+    const int shift = vector < 4 ? 0 : 4;
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      out.levels[vector][lane] = numerics::kFloatLevels[(plane[lane] >> shift) & 15];
+    }
+  }
+}
+
+// P · scale of the sixteen rows of the tile.
+std::array<int32_t, kRows> ScaledProducts(const GroupLevels& group, const int16_t* codes) {
   std::array<int32_t, kRows> products{};
   for (size_t vector = 0; vector < kVectors; ++vector) {
     const int16_t* levels = group.levels[vector].data();
@@ -104,9 +120,31 @@ void AccumulateGroup(const GroupLevels& group, const int16_t* codes, int shift,
                        levels[4 * row + 2] * inputs[2] + levels[4 * row + 3] * inputs[3];
     }
   }
+  for (size_t row = 0; row < kRows; ++row) {
+    products[row] *= group.scales[row];
+  }
+  return products;
+}
+
+// acc[row] += round(S / 2^shift) for the sixteen rows of the tile.
+void AccumulateGroup(const GroupLevels& group, const int16_t* codes, int shift,
+                     std::array<int32_t, kRows>& acc) {
+  const std::array<int32_t, kRows> sums = ScaledProducts(group, codes);
   const int32_t half = shift == 0 ? 0 : 1 << (shift - 1);
   for (size_t row = 0; row < kRows; ++row) {
-    acc[row] += (products[row] * group.scales[row] + half) >> shift;
+    acc[row] += (sums[row] + half) >> shift;
+  }
+}
+
+// The same for W4F, where each row has halvings of its own: slower without a vector shift by lane.
+// Shifts above 31 give 0, as 31 does (contract §14).
+void AccumulateHalved(const GroupLevels& group, const int16_t* codes, int shift,
+                      std::array<int32_t, kRows>& acc) {
+  const std::array<int32_t, kRows> sums = ScaledProducts(group, codes);
+  for (size_t row = 0; row < kRows; ++row) {
+    const int places = std::min(shift + group.halvings[row], 31);
+    const auto half = static_cast<int32_t>((uint32_t{1} << places) >> 1);
+    acc[row] += (sums[row] + half) >> places;
   }
 }
 
@@ -116,22 +154,26 @@ void MultiplyTile(const WeightView& view, std::span<const Activation* const> inp
   const uint8_t* params = Raw(header + numerics::kTileHeaderBytes);
   const uint8_t* codes = params + numerics::ParamBytes(view.format, view.cols);
   const int base = numerics::BaseShift(view.format, inputs.front()->format);
+  const int result_shift = numerics::ResultShift(view.format, inputs.front()->format);
   acc.assign(inputs.size(), {});
   GroupLevels levels;
+  const auto accumulate = view.format == WeightFormat::kW4F ? AccumulateHalved : AccumulateGroup;
   for (int64_t group = 0; group < numerics::GroupCount(view.cols); ++group) {
     if (view.format == WeightFormat::kW3) {
       UnpackW3(view, params, codes, levels);
     } else if (view.format == WeightFormat::kW6) {
       UnpackW6(params, codes, levels);
+    } else if (view.format == WeightFormat::kW4F) {
+      UnpackW4F(params, codes, levels);
     } else {
       UnpackW8(codes, levels);
     }
-    params += view.format == WeightFormat::kW8 ? 0 : 12;
+    params += numerics::GroupParamBytes(view.format);
     codes += numerics::GroupCodeBytes(view.format);
     for (size_t input = 0; input < inputs.size(); ++input) {
       const Activation& x = *inputs[input];
-      AccumulateGroup(levels, x.codes.data() + group * kGroup,
-                      base + x.max_shift - x.shifts[static_cast<size_t>(group)], acc[input]);
+      accumulate(levels, x.codes.data() + group * kGroup,
+                 base + x.max_shift - x.shifts[static_cast<size_t>(group)], acc[input]);
     }
   }
   for (int64_t row = tile * kTileRows; row < std::min((tile + 1) * kTileRows, view.rows); ++row) {
@@ -139,7 +181,7 @@ void MultiplyTile(const WeightView& view, std::span<const Activation* const> inp
     for (size_t input = 0; input < inputs.size(); ++input) {
       out[static_cast<int64_t>(input) * view.rows + row] =
           numerics::FinishRow(acc[input][static_cast<size_t>(row % kTileRows)], scale,
-                              inputs[input]->max_shift, inputs[input]->point, base);
+                              inputs[input]->max_shift, inputs[input]->point, result_shift);
     }
   }
 }
