@@ -423,9 +423,10 @@ def forward_file(rng, recipe):
 def main():
     rng, float_rng = random.Random(20261124), random.Random(20261125)
     files = {"tables.txt": tables_file(), "activation.txt": activation_file(rng),
-             "linear.txt": linear_file(rng, float_rng), "norm.txt": norm_file(rng), "rope.txt": rope_file(rng),
-             "attention.txt": attention_file(rng), "swiglu.txt": swiglu_file(rng),
-             "sampler.txt": sampler_file(rng), "forward.txt": forward_file(rng, THREE_BITS),
+             "linear.txt": linear_file(rng, float_rng), "norm.txt": norm_file(rng),
+             "rope.txt": rope_file(rng), "attention.txt": attention_file(rng),
+             "swiglu.txt": swiglu_file(rng), "sampler.txt": sampler_file(rng),
+             "forward.txt": forward_file(rng, THREE_BITS),
              "forward_w4f.txt": forward_file(float_rng, FLOATS)}
     stale = []
     for name, golden in files.items():
