@@ -104,13 +104,18 @@ TEST_P(KernelsMatch, AtTheBounds) {
     }
   }
   const numerics::WeightView view{format, 16, cols, data.data(), &levels};
-  std::vector<Activation> inputs(2);
+  std::vector<Activation> inputs(3);
   std::vector<int32_t> values(static_cast<size_t>(cols), numerics::kMax32);
   numerics::QuantizeActivation(values, GetParam().input, inputs[0]);
   for (size_t index = 0; index < values.size(); index += 2) {
     values[index] = index % 64 == 0 ? -numerics::kMax32 : 1;
   }
   numerics::QuantizeActivation(values, GetParam().input, inputs[1]);
+  // Every other block the widest spread below the largest, and full: the largest shifts there are.
+  for (size_t index = 0; index < values.size(); ++index) {
+    values[index] = index / 32 % 2 == 0 ? numerics::kMax32 : 65535;
+  }
+  numerics::QuantizeActivation(values, GetParam().input, inputs[2]);
   ExpectEqual(GetParam(), view, inputs);
 }
 
