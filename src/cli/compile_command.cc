@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -15,6 +16,9 @@
 
 namespace etch::cli {
 namespace {
+
+constexpr std::array kRecipes = {compile::Recipe::kDefault, compile::Recipe::kFloat4,
+                                 compile::Recipe::kSource};
 
 struct Options {
   std::string model;
@@ -110,8 +114,11 @@ Result<compile::CompileReport> Run(const Options& options) {
 }
 
 int Execute(Options& options) {
-  options.compile.recipe =
-      options.recipe == "source" ? compile::Recipe::kSource : compile::Recipe::kDefault;
+  for (const compile::Recipe recipe : kRecipes) {
+    if (options.recipe == compile::RecipeName(recipe)) {
+      options.compile.recipe = recipe;
+    }
+  }
   if (options.model.empty() == options.synthetic.empty()) {
     fmt::print(stderr, "etch: give either a MODEL or --synthetic SHAPE\n");
     return kExitUsage;
@@ -150,8 +157,10 @@ void AddCompile(CLI::App& app, int* exit_code) {
       "  etch compile --synthetic llama-3.1-8b -o shape.etch      random weights, true shape");
   command->add_option("MODEL", options->model, "Directory, .gguf or .bin");
   command->add_option("-o,--output", options->out, "The image to write")->required();
-  command->add_option("--recipe", options->recipe, "default (3 bits) or source (original weights)")
-      ->check(CLI::IsMember({"default", "source"}))
+  command
+      ->add_option("--recipe", options->recipe,
+                   "default (3 bits), w4f (4-bit floats) or source (original weights)")
+      ->check(CLI::IsMember({"default", "w4f", "source"}))
       ->capture_default_str();
   command->add_option("--calibration", options->compile.calibration_text,
                       "Text file that weighs the inputs by how much they matter");

@@ -196,6 +196,10 @@ void FinishReport(const model::Config& config, CompileReport& report) {
 }  // namespace
 
 Status CheckOptions(const CompileOptions& options) {
+  if (options.recipe == Recipe::kFloat4 && options.bits != 0.0) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "the recipe w4f has one format; bits a weight are for the default recipe");
+  }
   if (!(options.bits == 0.0 || (options.bits >= quantize::kW3Bits && options.bits <= 8.0))) {
     return Fail(ErrorCode::kInvalidArgument,
                 "{} bits a weight: the formats reach from {:.2f} to {:.2f}", options.bits,
@@ -215,6 +219,18 @@ Result<CompileReport> FinishCompile(const ingest::SourceModel& source,
   report.image_bytes = std::filesystem::file_size(out, ignored);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
+}
+
+std::string_view RecipeName(Recipe recipe) {
+  switch (recipe) {
+    case Recipe::kDefault:
+      return "default";
+    case Recipe::kFloat4:
+      return "w4f";
+    case Recipe::kSource:
+      return "source";
+  }
+  return "?";
 }
 
 Result<CompileReport> Compile(ingest::SourceModel& source, const std::filesystem::path& out,
@@ -251,8 +267,14 @@ Result<CompileReport> Compile(ingest::SourceModel& source, const std::filesystem
     plan.inputs.assign(sites, ActivationFormat::kA8);
   } else {
     ETCH_ASSIGN_OR_RETURN(const auto estimates, EstimateAll(source, known, progress));
-    bits = options.bits > 0.0 ? options.bits : quantize::DefaultBits(model::ParameterCount(config));
-    plan.formats = quantize::ChooseWeightFormats(config, estimates, bits);
+    if (options.recipe == Recipe::kFloat4) {
+      bits = quantize::kW4FBits;
+      plan.formats.assign(estimates.size(), WeightFormat::kW4F);
+    } else {
+      bits =
+          options.bits > 0.0 ? options.bits : quantize::DefaultBits(model::ParameterCount(config));
+      plan.formats = quantize::ChooseWeightFormats(config, estimates, bits);
+    }
     plan.inputs = quantize::ChooseInputFormats(config, known, estimates);
   }
 
