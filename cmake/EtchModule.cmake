@@ -1,8 +1,10 @@
-# etch_module(NAME name DEPS modules… SRCS files… [LIBS targets…] [TESTS files…] [FUZZ files…])
+# etch_module(NAME name DEPS modules… SRCS files… [LIBS targets…] [TESTS files…] [BENCH files…]
+#   [FUZZ files…])
 #
 # Makes the static library `etch_name` out of one folder of src/, its test program `etch_name_test`,
-# and for each `x_fuzz.cc` a program `etch_x_fuzz`: a libFuzzer target under ETCH_FUZZ, otherwise a
-# replay of tests/golden/corpus/x that runs as an ordinary test.
+# under ETCH_BENCH its Google Benchmark program `etch_name_bench` (measured by hand; a test only
+# looks whether it runs), and for each `x_fuzz.cc` a program `etch_x_fuzz`: a libFuzzer target under
+# ETCH_FUZZ, otherwise a replay of tests/golden/corpus/x that runs as an ordinary test.
 
 add_library(etch_options INTERFACE)
 target_include_directories(etch_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
@@ -19,7 +21,7 @@ target_compile_options(etch_options INTERFACE
 target_compile_definitions(etch_options INTERFACE ETCH_VERSION="${PROJECT_VERSION}")
 
 function(etch_module)
-  cmake_parse_arguments(M "" "NAME" "DEPS;SRCS;LIBS;TESTS;FUZZ" ${ARGN})
+  cmake_parse_arguments(M "" "NAME" "DEPS;SRCS;LIBS;TESTS;BENCH;FUZZ" ${ARGN})
   add_library(etch_${M_NAME} STATIC ${M_SRCS})
   set(deps ${M_DEPS})
   list(TRANSFORM deps PREPEND etch_)
@@ -29,6 +31,17 @@ function(etch_module)
     target_link_libraries(etch_${M_NAME}_test PRIVATE etch_${M_NAME} ${M_LIBS} etch_test_support
         GTest::gmock_main)
     gtest_discover_tests(etch_${M_NAME}_test PROPERTIES LABELS unit DISCOVERY_TIMEOUT 60)
+  endif()
+  if(ETCH_BENCH AND M_BENCH)
+    add_executable(etch_${M_NAME}_bench ${M_BENCH})
+    target_link_libraries(etch_${M_NAME}_bench PRIVATE etch_${M_NAME} ${M_LIBS}
+        benchmark::benchmark_main)
+    if(ETCH_TESTS)
+      target_link_libraries(etch_${M_NAME}_bench PRIVATE etch_test_support)
+      add_test(NAME bench_runs/${M_NAME}
+          COMMAND etch_${M_NAME}_bench --benchmark_min_time=0.001)
+      set_tests_properties(bench_runs/${M_NAME} PROPERTIES LABELS unit TIMEOUT 60)
+    endif()
   endif()
   foreach(file IN LISTS M_FUZZ)
     get_filename_component(name ${file} NAME_WE)
