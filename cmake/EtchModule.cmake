@@ -1,8 +1,10 @@
-# etch_module(NAME name DEPS modules… SRCS files… [LIBS targets…] [TESTS files…] [FUZZ files…])
+# etch_module(NAME name DEPS modules… SRCS files… [LIBS targets…] [TESTS files…] [BENCH files…]
+#   [FUZZ files…])
 #
 # Makes the static library `etch_name` out of one folder of src/, its test program `etch_name_test`,
-# and for each `x_fuzz.cc` a program `etch_x_fuzz`: a libFuzzer target under ETCH_FUZZ, otherwise a
-# replay of tests/golden/corpus/x that runs as an ordinary test.
+# under ETCH_BENCH its Google Benchmark program `etch_name_bench` (measured by hand; a test only
+# looks whether it runs), and for each `x_fuzz.cc` a program `etch_x_fuzz`: a libFuzzer target under
+# ETCH_FUZZ, otherwise a replay of tests/golden/corpus/x that runs as an ordinary test.
 #
 # etch_unit_tests(program) makes the tests of a program unit tests; etch_module does so with its
 # own.
@@ -32,7 +34,7 @@ function(etch_unit_tests program)
 endfunction()
 
 function(etch_module)
-  cmake_parse_arguments(M "" "NAME" "DEPS;SRCS;LIBS;TESTS;FUZZ" ${ARGN})
+  cmake_parse_arguments(M "" "NAME" "DEPS;SRCS;LIBS;TESTS;BENCH;FUZZ" ${ARGN})
   add_library(etch_${M_NAME} STATIC ${M_SRCS})
   set(deps ${M_DEPS})
   list(TRANSFORM deps PREPEND etch_)
@@ -44,6 +46,17 @@ function(etch_module)
         GTest::gmock_main)
     etch_precompiled_headers(etch_${M_NAME}_test test)
     etch_unit_tests(etch_${M_NAME}_test)
+  endif()
+  if(ETCH_BENCH AND M_BENCH)
+    add_executable(etch_${M_NAME}_bench ${M_BENCH})
+    target_link_libraries(etch_${M_NAME}_bench PRIVATE etch_${M_NAME} ${M_LIBS}
+        benchmark::benchmark_main)
+    if(ETCH_TESTS)
+      target_link_libraries(etch_${M_NAME}_bench PRIVATE etch_test_support)
+      add_test(NAME bench_runs/${M_NAME}
+          COMMAND etch_${M_NAME}_bench --benchmark_min_time=0.001)
+      set_tests_properties(bench_runs/${M_NAME} PROPERTIES LABELS unit TIMEOUT 60)
+    endif()
   endif()
   foreach(file IN LISTS M_FUZZ)
     get_filename_component(name ${file} NAME_WE)

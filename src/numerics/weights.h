@@ -89,9 +89,6 @@ constexpr int64_t GroupCodeBytes(WeightFormat format) {
 constexpr int64_t GroupParamBytes(WeightFormat format) {
   return format == WeightFormat::kW8 ? 0 : format == WeightFormat::kW4F ? 8 : 12;
 }
-constexpr int64_t GroupParamBytes(WeightFormat format) {
-  return format == WeightFormat::kW8 ? 0 : 12;
-}
 constexpr int64_t ParamBytes(WeightFormat format, int64_t cols) {
   return (GroupCount(cols) * GroupParamBytes(format) + 63) / 64 * 64;
 }

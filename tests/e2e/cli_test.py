@@ -132,11 +132,7 @@ class CommandLine(Case):
         raw = etch_json("run", self.image, "-p", "Hello", "-n", "5", "--greedy", "--raw")
         self.assertGreater(answer["prompt_tokens"], raw["prompt_tokens"])
 
-    def test_bench_info_help_and_completion(self):
-        self.compile()
-        bench = etch_json("bench", self.image, "--prompt", "16", "-n", "8")
-        self.assertGreater(bench["decode"][0]["tokens_per_s"], 0)
-        self.assertGreater(bench["limits"]["read_gb_s"], 0)
+    def test_info_help_and_completion(self):
         self.assertIn("generic", etch_json("info")["isa"])
         for command in ("compile", "inspect", "run", "serve", "eval", "adapter", "bench"):
             self.assertIn(command, etch("--help").stdout)
