@@ -30,6 +30,7 @@ def random_matrix(rng, weight_format, rows, cols, exponent):
                 "W3": lambda: rng.randrange(8),
                 "W6": lambda: rng.randrange(64),
                 "W8": lambda: rng.randrange(-127, 128),
+                "W4F": lambda: rng.randrange(16),
             }[weight_format]()
         for group in range(matrix.groups):
             if weight_format == "W3":
@@ -37,11 +38,21 @@ def random_matrix(rng, weight_format, rows, cols, exponent):
                 matrix.tables[row][group] = rng.randrange(2)
             elif weight_format == "W6":
                 matrix.scales[row][group] = rng.randrange(64)
+            elif weight_format == "W4F":
+                matrix.halvings[row][group] = rng.randrange(16)
         matrix.row_scales[row] = (rng.randrange(1 << 15, 1 << 16), exponent)
     return matrix
 
 
-def make_model(rng):
+# The formats of the roles of two layers, of the embedding and of the head.
+THREE_BITS = {"layers": [["W3", "W3", "W6", "W3", "W3", "W3", "W6"],
+                         ["W3", "W6", "W3", "W6", "W3", "W6", "W3"]],
+              "embedding": "W6", "head": "W3"}
+FLOATS = {"layers": [["W4F"] * 7, ["W4F", "W3", "W4F", "W6", "W4F", "W4F", "W4F"]],
+          "embedding": "W4F", "head": "W4F"}
+
+
+def make_model(rng, recipe):
     config = {"dim": 40, "ffn_dim": 52, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2,
               "head_dim": 36, "vocab_size": 37, "context": 64, "theta": 10000, "scaling": "none",
               "eps": "1e-5"}
@@ -51,10 +62,9 @@ def make_model(rng):
     shapes = {"attn_q": (q_dim, dim), "attn_k": (kv_dim, dim), "attn_v": (kv_dim, dim),
               "attn_output": (dim, q_dim), "ffn_gate": (ffn, dim), "ffn_up": (ffn, dim),
               "ffn_down": (dim, ffn)}
-    formats = [dict(zip(ROLES, ["W3", "W3", "W6", "W3", "W3", "W3", "W6"])),
-               dict(zip(ROLES, ["W3", "W6", "W3", "W6", "W3", "W6", "W3"]))]
+    formats = [dict(zip(ROLES, layer)) for layer in recipe["layers"]]
     model = {"config": config, "shapes": shapes, "layers": []}
-    exponents = {"W3": -25, "W6": -27}
+    exponents = {"W3": -25, "W6": -27, "W4F": -18}
     for layer in range(config["n_layers"]):
         tensors = {}
         for role in ROLES:
@@ -65,8 +75,10 @@ def make_model(rng):
                  for norm in ["attn_norm", "ffn_norm"]}
         model["layers"].append({"tensors": tensors, "gains": gains})
     model["layers"][0]["gains"]["ffn_norm"][3] = 0
-    model["embedding"] = random_matrix(rng, "W6", config["vocab_size"], dim, -25)
-    model["head"] = random_matrix(rng, "W3", config["vocab_size"], dim, -25)
+    model["embedding"] = random_matrix(rng, recipe["embedding"], config["vocab_size"], dim,
+                                       -25 if recipe["embedding"] == "W6" else -16)
+    model["head"] = random_matrix(rng, recipe["head"], config["vocab_size"], dim,
+                                  exponents[recipe["head"]])
     model["final_gains"] = [rng.randrange(1, 512) for _ in range(dim)]
     model["inputs"] = [["A8", "A16", "A8", "A16"], ["A16", "A8", "A16", "A8"]]
     model["head_input"] = "A8"
@@ -186,10 +198,18 @@ def activation_file(rng):
     return out
 
 
-def linear_file(rng):
+def linear_file(rng, float_rng):
+    """W4F, the younger format, has a generator of its own: the other cases stay as they were."""
     out = GoldenFile("Weight tiles, dot products and embedding rows (contract, sections 5 and 6)")
-    for weight_format, exponent in [("W3", -24), ("W6", -26), ("W8", -22)]:
-        for rows, cols in [(5, 64), (17, 172)] + ([(3, 576)] if weight_format == "W3" else []):
+    put_linear_cases(out, rng, [("W3", -24), ("W6", -26), ("W8", -22)], ["W3"])
+    put_linear_cases(out, float_rng, [("W4F", -17)], ["W4F"])
+    return out
+
+
+def put_linear_cases(out, rng, formats, wide_formats):
+    for weight_format, exponent in formats:
+        for rows, cols in [(5, 64), (17, 172)] + ([(3, 576)] if weight_format in wide_formats
+                                                  else []):
             matrix = random_matrix(rng, weight_format, rows, cols, exponent)
             matrix.row_scales[0] = (65535, 127)
             matrix.row_scales[1] = (1, -128)
@@ -200,6 +220,8 @@ def linear_file(rng):
                 out.put("row", matrix.row_scales[row])
                 out.put("scales", matrix.scales[row])
                 out.put("tables", matrix.tables[row])
+                if weight_format == "W4F":
+                    out.put("halvings", matrix.halvings[row])
                 out.put("codes", bytes(code & 255 for code in matrix.codes[row]))
             out.put("tiles", matrix.pack())
             for input_format in ["A8", "A16"]:
@@ -211,7 +233,6 @@ def linear_file(rng):
             if cols < 500:
                 last = rows - 1
                 out.put("embed", [last] + embed(matrix, last))
-    return out
 
 
 def norm_file(rng):
@@ -354,9 +375,9 @@ def put_matrix(out, name, matrix):
     out.put("tensor", [name, matrix.format, matrix.rows, matrix.cols, matrix.pack().hex()])
 
 
-def forward_file(rng):
+def forward_file(rng, recipe):
     out = GoldenFile("A two-layer model, without and with an adapter (contract, section 13)")
-    model = make_model(rng)
+    model = make_model(rng, recipe)
     config = model["config"]
     tokens = [1, 36, 7, 7, 22]
     out.case("model")
@@ -400,11 +421,13 @@ def forward_file(rng):
 
 
 def main():
-    rng = random.Random(20261124)
+    rng, float_rng = random.Random(20261124), random.Random(20261125)
     files = {"tables.txt": tables_file(), "activation.txt": activation_file(rng),
-             "linear.txt": linear_file(rng), "norm.txt": norm_file(rng), "rope.txt": rope_file(rng),
-             "attention.txt": attention_file(rng), "swiglu.txt": swiglu_file(rng),
-             "sampler.txt": sampler_file(rng), "forward.txt": forward_file(rng)}
+             "linear.txt": linear_file(rng, float_rng), "norm.txt": norm_file(rng),
+             "rope.txt": rope_file(rng), "attention.txt": attention_file(rng),
+             "swiglu.txt": swiglu_file(rng), "sampler.txt": sampler_file(rng),
+             "forward.txt": forward_file(rng, THREE_BITS),
+             "forward_w4f.txt": forward_file(float_rng, FLOATS)}
     stale = []
     for name, golden in files.items():
         path = FOLDER / name

@@ -149,6 +149,13 @@ def quantize_head(values, max_code):
 
 # ---- §5 weights
 
+def float_level(code):
+    """Twice the value of an E2M1 float: a sign, two bits of exponent, one of mantissa."""
+    exponent, mantissa = code >> 1 & 3, code & 1
+    magnitude = (2 + mantissa) << (exponent - 1) if exponent else mantissa
+    return -magnitude if code & 8 else magnitude
+
+
 class Matrix:
     """Raw codes (rows of whole groups of 32), group scales, tables, row scales; pack() packs."""
 
@@ -158,19 +165,25 @@ class Matrix:
         self.codes = [[0] * (32 * self.groups) for _ in range(rows)]
         self.scales = [[1] * self.groups for _ in range(rows)]
         self.tables = [[0] * self.groups for _ in range(rows)]
+        self.halvings = [[0] * self.groups for _ in range(rows)]
         self.row_scales = [(0, 0)] * rows
 
     def level(self, row, column):
         code = self.codes[row][column]
         if self.format == "W3":
             return LEVELS[self.tables[row][column // 32]][code]
+        if self.format == "W4F":
+            return float_level(code)
         return code - 32 if self.format == "W6" else code
 
+    def group_param_bytes(self):
+        return {"W3": 12, "W6": 12, "W8": 0, "W4F": 8}[self.format]
+
     def param_bytes(self):
-        return 0 if self.format == "W8" else (12 * self.groups + 63) // 64 * 64
+        return (self.group_param_bytes() * self.groups + 63) // 64 * 64
 
     def pack_tile(self, first_row):
-        code_bytes = {"W3": 192, "W6": 384, "W8": 512}[self.format]
+        code_bytes = {"W3": 192, "W6": 384, "W8": 512, "W4F": 256}[self.format]
         tile = bytearray(64 + self.param_bytes() + code_bytes * self.groups)
         for lane in range(min(16, self.rows - first_row)):
             row = first_row + lane
@@ -178,7 +191,8 @@ class Matrix:
             tile[2 * lane:2 * lane + 2] = mantissa.to_bytes(2, "little")
             tile[32 + lane] = exponent & 255
             for group in range(self.groups):
-                self.pack_parameters(tile, 64 + 12 * group, lane, row, group)
+                self.pack_parameters(tile, 64 + self.group_param_bytes() * group, lane, row,
+                                     group)
                 begin = 64 + self.param_bytes() + code_bytes * group
                 for column in range(32):
                     code = self.codes[row][32 * group + column]
@@ -196,10 +210,14 @@ class Matrix:
         elif self.format == "W6":
             tile[begin + lane % 8] |= (scale & 15) << (4 * (lane // 8))
             tile[begin + 8 + lane % 4] |= (scale >> 4) << (2 * (lane // 4))
+        elif self.format == "W4F":
+            tile[begin + lane % 8] |= self.halvings[row][group] << (0 if lane < 8 else 4)
 
     def pack_code(self, tile, begin, vector, byte, code):
         if self.format == "W8":
             tile[begin + 64 * vector + byte] = code & 255
+        elif self.format == "W4F":
+            tile[begin + 64 * (vector % 4) + byte] |= code if vector < 4 else code << 4
         elif self.format == "W6":
             tile[begin + 64 * (vector % 4) + byte] |= (code & 15) << (4 if vector >= 4 else 0)
             tile[begin + 256 + 64 * (vector // 4) + byte] |= (code >> 4) << (2 * (vector % 4))
@@ -219,6 +237,10 @@ def base_shift(weight_format, input_format):
     return (2 if weight_format == "W6" else 0) + (8 if input_format == "A16" else 0)
 
 
+def guard_bits(weight_format):
+    return 5 if weight_format == "W4F" else 0
+
+
 def accumulate(matrix, row, x):
     base = base_shift(matrix.format, x["format"])
     total = 0
@@ -226,7 +248,8 @@ def accumulate(matrix, row, x):
         products = sum(matrix.level(row, column) * x["codes"][column]
                        for column in range(32 * group, 32 * group + 32))
         scale = 1 if matrix.format == "W8" else matrix.scales[row][group]
-        total += scale_by(products * scale, -(base + x["max_shift"] - x["shifts"][group]))
+        shift = base + x["max_shift"] - x["shifts"][group] + matrix.halvings[row][group]
+        total += scale_by(products * scale << guard_bits(matrix.format), -shift)
     assert abs(total) < 2**31
     return total
 
@@ -236,7 +259,7 @@ def multiply(matrix, x):
     out = []
     for row in range(matrix.rows):
         mantissa, exponent = matrix.row_scales[row]
-        shift = exponent + x["max_shift"] + base - x["point"] + POINT
+        shift = exponent + x["max_shift"] + base - guard_bits(matrix.format) - x["point"] + POINT
         out.append(saturate(scale_by(accumulate(matrix, row, x) * mantissa, shift)))
     return out
 
@@ -247,7 +270,7 @@ def embed(matrix, row):
     for column in range(matrix.cols):
         scale = 1 if matrix.format == "W8" else matrix.scales[row][column // 32]
         value = matrix.level(row, column) * scale * mantissa
-        out.append(saturate(scale_by(value, exponent + POINT)))
+        out.append(saturate(scale_by(value, exponent - matrix.halvings[row][column // 32] + POINT)))
     return out
 
 

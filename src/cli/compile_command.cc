@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -10,10 +11,14 @@
 #include "cli/commands.h"
 #include "cli/terminal.h"
 #include "compile/compile.h"
+#include "compile/synthetic.h"
 #include "image/writer.h"
 
 namespace etch::cli {
 namespace {
+
+constexpr std::array kRecipes = {compile::Recipe::kDefault, compile::Recipe::kFloat4,
+                                 compile::Recipe::kSource};
 
 struct Options {
   std::string model;
@@ -85,11 +90,18 @@ void PrintSummary(const Options& options, const compile::CompileReport& report) 
 Result<compile::CompileReport> Run(const Options& options) {
   ETCH_ASSIGN_OR_RETURN(const std::unique_ptr<ingest::SourceModel> source, OpenSource(options));
   ProgressLine progress(options.quiet || options.json);
+  const auto compile = [&](const std::filesystem::path& out) {
+    const bool is_drawn =
+        !options.synthetic.empty() && options.compile.recipe != compile::Recipe::kSource;
+    return is_drawn ? compile::CompileSynthetic(*source, options.seed, out, options.compile,
+                                                progress.Callback())
+                    : compile::Compile(*source, out, options.compile, progress.Callback());
+  };
   if (!options.standalone) {
-    return compile::Compile(*source, options.out, options.compile, progress.Callback());
+    return compile(options.out);
   }
   const std::filesystem::path image = fmt::format("{}.image-{}", options.out, ::getpid());
-  auto report = compile::Compile(*source, image, options.compile, progress.Callback());
+  auto report = compile(image);
   if (report) {
     const Status written = image::WriteStandalone("/proc/self/exe", image, options.out);
     if (!written) {
@@ -102,8 +114,11 @@ Result<compile::CompileReport> Run(const Options& options) {
 }
 
 int Execute(Options& options) {
-  options.compile.recipe =
-      options.recipe == "source" ? compile::Recipe::kSource : compile::Recipe::kDefault;
+  for (const compile::Recipe recipe : kRecipes) {
+    if (options.recipe == compile::RecipeName(recipe)) {
+      options.compile.recipe = recipe;
+    }
+  }
   if (options.model.empty() == options.synthetic.empty()) {
     fmt::print(stderr, "etch: give either a MODEL or --synthetic SHAPE\n");
     return kExitUsage;
@@ -142,8 +157,10 @@ void AddCompile(CLI::App& app, int* exit_code) {
       "  etch compile --synthetic llama-3.1-8b -o shape.etch      random weights, true shape");
   command->add_option("MODEL", options->model, "Directory, .gguf or .bin");
   command->add_option("-o,--output", options->out, "The image to write")->required();
-  command->add_option("--recipe", options->recipe, "default (3 bits) or source (original weights)")
-      ->check(CLI::IsMember({"default", "source"}))
+  command
+      ->add_option("--recipe", options->recipe,
+                   "default (3 bits), w4f (4-bit floats) or source (original weights)")
+      ->check(CLI::IsMember({"default", "w4f", "source"}))
       ->capture_default_str();
   command->add_option("--calibration", options->compile.calibration_text,
                       "Text file that weighs the inputs by how much they matter");

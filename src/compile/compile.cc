@@ -10,7 +10,7 @@
 #include <optional>
 #include <utility>
 
-#include "compile/report.h"
+#include "compile/finish.h"
 #include "compile/work.h"
 #include "formats/data_type.h"
 #include "formats/dequantize.h"
@@ -193,7 +193,13 @@ void FinishReport(const model::Config& config, CompileReport& report) {
   report.parameters = model::ParameterCount(config);
 }
 
+}  // namespace
+
 Status CheckOptions(const CompileOptions& options) {
+  if (options.recipe == Recipe::kFloat4 && options.bits != 0.0) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "the recipe w4f has one format; bits a weight are for the default recipe");
+  }
   if (!(options.bits == 0.0 || (options.bits >= quantize::kW3Bits && options.bits <= 8.0))) {
     return Fail(ErrorCode::kInvalidArgument,
                 "{} bits a weight: the formats reach from {:.2f} to {:.2f}", options.bits,
@@ -202,7 +208,30 @@ Status CheckOptions(const CompileOptions& options) {
   return {};
 }
 
-}  // namespace
+Result<CompileReport> FinishCompile(const ingest::SourceModel& source,
+                                    const CompileOptions& options, double bits,
+                                    const CalibrationText* text, const std::filesystem::path& out,
+                                    std::chrono::steady_clock::time_point start,
+                                    image::ImageWriter& writer, CompileReport report) {
+  FinishReport(source.config(), report);
+  ETCH_TRY(writer.Finish(ProvenanceJson(source, options, bits, text), ReportJson(report)));
+  std::error_code ignored;
+  report.image_bytes = std::filesystem::file_size(out, ignored);
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+std::string_view RecipeName(Recipe recipe) {
+  switch (recipe) {
+    case Recipe::kDefault:
+      return "default";
+    case Recipe::kFloat4:
+      return "w4f";
+    case Recipe::kSource:
+      return "source";
+  }
+  return "?";
+}
 
 Result<CompileReport> Compile(ingest::SourceModel& source, const std::filesystem::path& out,
                               const CompileOptions& options, const ProgressFn& progress) {
@@ -238,8 +267,14 @@ Result<CompileReport> Compile(ingest::SourceModel& source, const std::filesystem
     plan.inputs.assign(sites, ActivationFormat::kA8);
   } else {
     ETCH_ASSIGN_OR_RETURN(const auto estimates, EstimateAll(source, known, progress));
-    bits = options.bits > 0.0 ? options.bits : quantize::DefaultBits(model::ParameterCount(config));
-    plan.formats = quantize::ChooseWeightFormats(config, estimates, bits);
+    if (options.recipe == Recipe::kFloat4) {
+      bits = quantize::kW4FBits;
+      plan.formats.assign(estimates.size(), WeightFormat::kW4F);
+    } else {
+      bits =
+          options.bits > 0.0 ? options.bits : quantize::DefaultBits(model::ParameterCount(config));
+      plan.formats = quantize::ChooseWeightFormats(config, estimates, bits);
+    }
     plan.inputs = quantize::ChooseInputFormats(config, known, estimates);
   }
 
@@ -259,13 +294,8 @@ Result<CompileReport> Compile(ingest::SourceModel& source, const std::filesystem
   CompileReport report;
   ETCH_TRY(is_source ? WriteSource(source, progress, writer, report)
                      : WriteQuantized(source, plan, known, pool, progress, writer, report));
-  FinishReport(config, report);
-  ETCH_TRY(writer.Finish(ProvenanceJson(source, options, bits, text ? &*text : nullptr),
-                         ReportJson(report)));
-  std::error_code ignored;
-  report.image_bytes = std::filesystem::file_size(out, ignored);
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return report;
+  return FinishCompile(source, options, bits, text ? &*text : nullptr, out, start, writer,
+                       std::move(report));
 }
 
 }  // namespace etch::compile

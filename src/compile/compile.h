@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -14,10 +15,14 @@
 
 namespace etch::compile {
 
-enum class Recipe {
+enum class Recipe : uint8_t {
   kDefault,  // W3 with W6 where 3 bits hurt most
+  kFloat4,   // W4F everywhere
   kSource,   // original weights, for the float backend only
 };
+
+// As the command line has it: "default", "w4f", "source".
+std::string_view RecipeName(Recipe recipe);
 
 struct CompileOptions {
   Recipe recipe = Recipe::kDefault;
@@ -25,7 +30,8 @@ struct CompileOptions {
   std::filesystem::path calibration_text{};  // empty: flat importance
   int64_t calibration_tokens = 8192;         // at most so many are used
   // Average bits a weight over all matrices, before row scales and padding. 0: the rule, 4.5 for
-  // small models and 3.5 with row scales from one billion weights on (quantize::DefaultBits).
+  // small models and 3.5 with row scales from one billion weights on (quantize::DefaultBits). Only
+  // the default recipe has a choice.
   double bits = 0.0;
   int threads = 0;
 };

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "compile/work.h"
 #include "image/image.h"
+#include "quantize/choose_formats.h"
 #include "support/data.h"
 
 namespace etch::compile {
@@ -149,6 +150,44 @@ TEST(CompileTest, TheBudgetIsKept) {
   const double share = six_bit_share(0.0);
   EXPECT_LE(3.1875 + 3 * share, 4.5);
   EXPECT_GT(3.1875 + 3 * share, 4.2);
+}
+
+// Four-bit floats everywhere, each matrix nearer to its source than in W3, weighted and flat.
+TEST(CompileTest, TheFloatRecipeBeatsThreeBits) {
+  const fs::path folder = test::TemporaryFolder();
+  for (const fs::path& text : {fs::path(), WriteText(folder / "text", Words(60))}) {
+    CompileOptions options{.calibration_text = text, .bits = quantize::kW3Bits};
+    const auto three = Compile(*SmallModel(), folder / "three.etch", options, {});
+    ASSERT_TRUE(three.has_value()) << three.error().message;
+    options.recipe = Recipe::kFloat4;
+    options.bits = 0.0;
+    const auto floats = Compile(*SmallModel(), folder / "floats.etch", options, {});
+    ASSERT_TRUE(floats.has_value()) << floats.error().message;
+    ASSERT_EQ(floats->tensors.size(), three->tensors.size());
+    for (size_t index = 0; index < floats->tensors.size(); ++index) {
+      const TensorReport& tensor = floats->tensors[index];
+      EXPECT_EQ(tensor.format, WeightFormat::kW4F) << tensor.name;
+      EXPECT_EQ(three->tensors[index].format, WeightFormat::kW3);
+      EXPECT_GT(tensor.error, 0.0);
+      EXPECT_LT(tensor.error, 0.7 * three->tensors[index].error) << tensor.name;
+    }
+    const auto image = image::Image::Open(folder / "floats.etch");
+    ASSERT_TRUE(image.has_value()) << image.error().message;
+    EXPECT_EQ(image->Weights(Role::kDown, 1).format, WeightFormat::kW4F);
+    const auto provenance = nlohmann::json::parse(image->provenance_json());
+    EXPECT_EQ(provenance["recipe"], "w4f");
+    EXPECT_EQ(provenance["bits"], 4.125);
+  }
+}
+
+TEST(CompileTest, TheFloatRecipeHasNoBudget) {
+  const fs::path folder = test::TemporaryFolder();
+  const auto report =
+      Compile(*SmallModel(), folder / "x.etch", {.recipe = Recipe::kFloat4, .bits = 4.0}, {});
+  ASSERT_FALSE(report.has_value());
+  EXPECT_EQ(report.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(report.error().message, HasSubstr("the recipe w4f has one format"));
+  EXPECT_EQ(FilesIn(folder), 0);
 }
 
 TEST(CompileTest, ProvenanceAndReportSayWhatWasMade) {

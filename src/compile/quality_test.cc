@@ -115,6 +115,8 @@ TEST(QualityTest, PredictionsSurviveTheDefaultRecipe) {
   const Comparison calibrated = compare("calibrated", {.calibration_text = folder / "calibration"});
   const Comparison three =
       compare("W3 alone", {.calibration_text = folder / "calibration", .bits = 3.1875});
+  const Comparison floats =
+      compare("W4F", {.recipe = Recipe::kFloat4, .calibration_text = folder / "calibration"});
   EXPECT_EQ(source_image.nll, kOwnNll);
   EXPECT_EQ(source_image.kl, 0.0);
   // 0.160, 0.152 and 0.423 on 20 pieces (docs/rationale/quantize.md).
@@ -122,6 +124,7 @@ TEST(QualityTest, PredictionsSurviveTheDefaultRecipe) {
   EXPECT_LT(calibrated.kl, 0.17);
   EXPECT_LT(calibrated.nll, kOwnNll + 0.18);
   EXPECT_LT(three.kl, 0.48);
+  EXPECT_LT(floats.kl, 0.6 * three.kl);
 }
 
 TEST(QualityTest, PlantedOutliersGetSixteenBitsAndNothingElseDoes) {

@@ -29,7 +29,7 @@ std::string ProvenanceJson(const ingest::SourceModel& source, const CompileOptio
   Json json;
   json["etch"] = ETCH_VERSION;
   json["contract"] = image::kContractVersion;
-  json["recipe"] = is_source ? "source" : "default";
+  json["recipe"] = RecipeName(options.recipe);
   json["source"] = {{"format", source.format()}, {"name", source.name()}, {"files", files}};
   if (!is_source) {
     json["bits"] = bits;

@@ -18,6 +18,10 @@ namespace etch::engine {
 // A session's context memory, as its backend lays it out.
 struct SessionState {
   virtual ~SessionState() = default;
+  // For measuring only: makes the entries of tokens [begin, end) zeros, in every layer and in pages
+  // of their own, so that attending to them reads as much memory as attending to real tokens.
+  // Entries before `begin` are kept, `end` is at most the context.
+  virtual void FillWithZeros(int64_t begin, int64_t end) = 0;
 };
 
 // One token to run. Columns of one session come in order of position, without gaps.
@@ -41,6 +45,9 @@ class Backend {
   virtual int64_t kv_bytes_per_token() const = 0;
   virtual std::string isa() const { return "scalar"; }
   virtual int threads() const { return 1; }
+  // Parallel loops of one decoded token that wait for each other, the base alone; 0 when the
+  // backend does not say. `etch bench` divides the time of a token by it.
+  virtual int64_t phases_per_token() const { return 0; }
 };
 
 std::unique_ptr<Backend> MakeReferenceBackend(const image::Image& image);

@@ -12,7 +12,12 @@ namespace {
 constexpr int64_t kMaxColumns = 256;
 constexpr int64_t kDefaultContext = 4096;
 
-Status CheckAdapter(const model::Config& config, const ActiveAdapter& adapter) {
+int64_t W8Bytes(int64_t rows, int64_t cols) {
+  return numerics::WeightBytes(numerics::WeightFormat::kW8, rows, cols);
+}
+
+// Only the twin reads the float parts, which are four times as large as the W8 parts.
+Status CheckAdapter(const model::Config& config, bool needs_floats, const ActiveAdapter& adapter) {
   const AdapterWeights& weights = *adapter.weights;
   if (weights.n_layers != config.n_layers) {
     return Fail(ErrorCode::kMismatch, "adapter \"{}\" has {} layers, the model {}", weights.name,
@@ -22,8 +27,14 @@ Status CheckAdapter(const model::Config& config, const ActiveAdapter& adapter) {
     for (const model::Role role : model::kBlockLinears) {
       const AdapterLinear& linear = weights.Linear(layer, role);
       const auto [rows, cols] = model::TensorShape(config, role);
-      if (linear.rank > 0 && (linear.a_float.size() != static_cast<size_t>(linear.rank * cols) ||
-                              linear.b_float.size() != static_cast<size_t>(rows * linear.rank))) {
+      if (linear.rank == 0) {
+        continue;
+      }
+      const bool codes_fit = std::ssize(linear.a) == W8Bytes(linear.rank_padded, cols) &&
+                             std::ssize(linear.b) == W8Bytes(rows, linear.rank_padded);
+      const bool floats_fit = std::ssize(linear.a_float) == linear.rank * cols &&
+                              std::ssize(linear.b_float) == rows * linear.rank;
+      if (!codes_fit || (needs_floats && !floats_fit)) {
         return Fail(ErrorCode::kMismatch, "adapter \"{}\": {} was lowered for another shape",
                     weights.name, model::TensorName(role, layer));
       }
@@ -69,6 +80,20 @@ void Session::Truncate(int64_t position) {
   position_ = position;
 }
 
+Status Session::SkipTo(int64_t position) {
+  if (position < position_) {
+    return Fail(ErrorCode::kInvalidArgument, "cannot skip to {}: the session is at {}", position,
+                position_);
+  }
+  if (position > context_) {
+    return Fail(ErrorCode::kContextExceeded, "cannot skip to {}: the context is {} tokens",
+                position, context_);
+  }
+  state_->FillWithZeros(position_, position);
+  position_ = position;
+  return {};
+}
+
 Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::Create(const image::Image& image,
@@ -98,10 +123,12 @@ Result<std::unique_ptr<Engine>> Engine::Create(const image::Image& image,
     }
   }
   engine->info_ = {
-      std::string(BackendName(options.backend)), engine->backend_->isa(),
+      std::string(BackendName(options.backend)),
+      engine->backend_->isa(),
       engine->backend_->threads(),
       options.context > 0 ? options.context : std::min(config.context, kDefaultContext),
-      engine->backend_->kv_bytes_per_token()};
+      engine->backend_->kv_bytes_per_token(),
+      engine->backend_->phases_per_token()};
   return engine;
 }
 
@@ -113,7 +140,7 @@ Result<std::unique_ptr<Session>> Engine::NewSession(const SessionOptions& option
                 options.context, config.context);
   }
   for (const ActiveAdapter& adapter : options.adapters) {
-    ETCH_TRY(CheckAdapter(config, adapter));
+    ETCH_TRY(CheckAdapter(config, info_.backend == BackendName(BackendKind::kFloat), adapter));
   }
   std::unique_ptr<Session> session(new Session());
   ETCH_ASSIGN_OR_RETURN(session->state_, backend_->NewState(context));

@@ -67,6 +67,12 @@ class Session {
   // Forgets every token from `position` on.
   void Truncate(int64_t position);
 
+  // For measuring only: goes on to `position` as if that many tokens had been run, with zeros for
+  // their keys and values. What is then computed is as much work as after real tokens, and
+  // meaningless. kInvalidArgument when `position` is behind, kContextExceeded when it is beyond the
+  // context.
+  Status SkipTo(int64_t position);
+
  private:
   friend class Engine;
   Session() = default;
@@ -95,6 +101,8 @@ struct EngineInfo {
   int threads = 1;
   int64_t context = 0;  // default of a session
   int64_t kv_bytes_per_token = 0;
+  int64_t phases_per_token = 0;  // parallel loops of a decoded token that wait for each other; 0:
+                                 // the backend does not say
 };
 
 class Engine {

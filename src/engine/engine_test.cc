@@ -182,6 +182,44 @@ TEST(Engine, TruncateForgets) {
   }
 }
 
+// What memory held before, tokens of another sequence included, has no part in the result.
+TEST(Engine, SkippedTokensAreZerosOnEveryBackend) {
+  const model::Config config = OddConfig();
+  const auto image = RandomImage(config, 15);
+  const std::vector<TokenId> tokens = SomeTokens(config, 50);
+  std::vector<Logits> found;
+  for (const BackendKind kind : {BackendKind::kReference, BackendKind::kCpu, BackendKind::kFloat}) {
+    const auto engine = MakeEngine(*image, kind);
+    Logits clean;
+    for (const size_t before : {0, 50}) {
+      const auto session = MakeSession(*engine);
+      const Step used{session.get(), std::span(tokens).first(before)};
+      ASSERT_TRUE(engine->Forward({&used, 1}));
+      session->Truncate(std::min<int64_t>(session->position(), 3));
+      if (before == 0) {
+        const Step kept{session.get(), std::span(tokens).first(3)};
+        ASSERT_TRUE(engine->Forward({&kept, 1}));
+      }
+      ASSERT_TRUE(session->SkipTo(40));
+      EXPECT_EQ(session->position(), 40);
+      const Step step{session.get(), std::span(tokens).first(2)};
+      ASSERT_TRUE(engine->Forward({&step, 1}));
+      EXPECT_EQ(session->position(), 42);
+      const Logits logits(session->logits().begin(), session->logits().end());
+      EXPECT_TRUE(clean.empty() || clean == logits) << BackendName(kind);
+      clean = logits;
+    }
+    found.push_back(clean);
+    const auto session = MakeSession(*engine);
+    const Step unskipped{session.get(), std::span(tokens).first(5)};
+    ASSERT_TRUE(engine->Forward({&unskipped, 1}));
+    EXPECT_EQ(session->SkipTo(4).error().message, "cannot skip to 4: the session is at 5");
+    EXPECT_EQ(session->SkipTo(session->context() + 1).error().code, ErrorCode::kContextExceeded);
+    EXPECT_TRUE(session->SkipTo(session->context()));
+  }
+  EXPECT_EQ(found[0], found[1]);
+}
+
 TEST(Engine, LogitsAreKeptAsAsked) {
   const auto image = RandomImage(OddConfig(), 10);
   const auto engine = MakeEngine(*image, BackendKind::kCpu);
@@ -226,6 +264,20 @@ TEST(Engine, RefusesWhatItCannotRun) {
   model::Config other = config;
   other.ffn_dim = 96;
   EXPECT_EQ(code(engine->NewSession({0, {{RandomAdapter(other, 4, 1)}}})), ErrorCode::kMismatch);
+  // Without its float parts an adapter runs on the integer backends only.
+  AdapterWeights integers = *RandomAdapter(config, 4, 1);
+  for (AdapterLinear& linear : integers.linears) {
+    linear.a_float.clear();
+    linear.b_float.clear();
+  }
+  const auto shared = std::make_shared<const AdapterWeights>(integers);
+  EXPECT_TRUE(engine->NewSession({0, {{shared}}}));
+  EXPECT_EQ(code(MakeEngine(*image, BackendKind::kFloat)->NewSession({0, {{shared}}})),
+            ErrorCode::kMismatch);
+  integers.linears[0].b.pop_back();
+  EXPECT_EQ(code(engine->NewSession(
+                {0, {{std::make_shared<const AdapterWeights>(std::move(integers))}}})),
+            ErrorCode::kMismatch);
 
   auto session = engine->NewSession({4, {}});
   ASSERT_TRUE(session);

@@ -1,5 +1,6 @@
 // Every integer backend against the whole forward passes that a Python program computed from the
-// contract alone (tests/golden/numerics/forward.txt; its README.md has the format).
+// contract alone (tests/golden/numerics/forward.txt and forward_w4f.txt; README.md there has the
+// format).
 
 #include <gtest/gtest.h>
 
@@ -44,8 +45,10 @@ std::map<std::string, GoldenLine> ByName(const GoldenCase& golden, const std::st
 void AddMatrix(image::ImageWriter& writer, const std::map<std::string, GoldenLine>& tensors,
                Role role, int64_t layer) {
   const GoldenLine& line = tensors.at(model::TensorName(role, layer));
-  const auto format =
-      line.values.at(1) == "W3" ? numerics::WeightFormat::kW3 : numerics::WeightFormat::kW6;
+  const std::string& name = line.values.at(1);
+  const auto format = name == "W3"   ? numerics::WeightFormat::kW3
+                      : name == "W6" ? numerics::WeightFormat::kW6
+                                     : numerics::WeightFormat::kW4F;
   const Status status = writer.AddMatrix(role, layer, format, line.Bytes(4));
   ASSERT_TRUE(status) << status.error().message;
 }
@@ -117,12 +120,12 @@ ActiveAdapter GoldenAdapter(const GoldenCase& golden, const model::Config& confi
   return {weights, golden.Integer<int32_t>("weight_q16")};
 }
 
-class ForwardGolden : public ::testing::TestWithParam<BackendKind> {};
+class ForwardGolden : public ::testing::TestWithParam<std::tuple<BackendKind, const char*>> {};
 
 TEST_P(ForwardGolden, EveryLogitIsThatOfTheContract) {
-  const std::vector<GoldenCase> cases = etch::test::ReadGolden("forward.txt");
+  const std::vector<GoldenCase> cases = etch::test::ReadGolden(std::get<1>(GetParam()));
   const auto image = GoldenImage(cases.at(0));
-  const auto engine = Engine::Create(*image, {GetParam(), 2, "", 0});
+  const auto engine = Engine::Create(*image, {std::get<0>(GetParam()), 2, "", 0});
   ASSERT_TRUE(engine);
   const std::vector<TokenId> tokens = cases.at(0).Integers<int32_t>("tokens");
   for (const bool adapted : {false, true}) {
@@ -151,8 +154,14 @@ TEST_P(ForwardGolden, EveryLogitIsThatOfTheContract) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, ForwardGolden,
-                         ::testing::Values(BackendKind::kReference, BackendKind::kCpu),
-                         [](const auto& at) { return std::string(BackendName(at.param)); });
+                         ::testing::Combine(::testing::Values(BackendKind::kReference,
+                                                              BackendKind::kCpu),
+                                            ::testing::Values("forward.txt", "forward_w4f.txt")),
+                         [](const auto& at) {
+                           const std::string file = std::get<1>(at.param);
+                           return std::string(BackendName(std::get<0>(at.param))) + "_" +
+                                  file.substr(0, file.find('.'));
+                         });
 
 }  // namespace
 }  // namespace etch::engine

@@ -65,6 +65,7 @@ Result<std::unique_ptr<SessionState>> KvCache::Create(const model::Config& confi
     return no_space();
   }
   std::unique_ptr<KvCache> cache(new KvCache());
+  cache->layers_ = config.n_layers;
   cache->context_ = context;
   cache->kv_heads_ = config.n_kv_heads;
   cache->head_dim_ = config.head_dim;
@@ -79,6 +80,19 @@ Result<std::unique_ptr<SessionState>> KvCache::Create(const model::Config& confi
     return no_space();
   }
   return cache;
+}
+
+void KvCache::FillWithZeros(int64_t begin, int64_t end) {
+  const int64_t width = kv_heads_ * head_dim_;
+  const int64_t blocks = kv_heads_ * blocks_;
+  for (int64_t layer = 0; layer < layers_; ++layer) {
+    const int64_t first = Entry(layer, begin);
+    const int64_t count = end - begin;
+    std::ranges::fill(Slice(key_codes_, first * width, count * width), int16_t{0});
+    std::ranges::fill(Slice(value_codes_, first * width, count * width), int8_t{0});
+    std::ranges::fill(Slice(key_shifts_, first * blocks, count * blocks), uint8_t{0});
+    std::ranges::fill(Slice(value_shifts_, first * blocks, count * blocks), uint8_t{0});
+  }
 }
 
 void KvCache::Store(int64_t layer, int64_t position, std::span<const int32_t> keys,

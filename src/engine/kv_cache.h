@@ -19,6 +19,7 @@ class KvCache : public SessionState {
   // Memory is reserved for `context` tokens and taken from the machine as it fills.
   static Result<std::unique_ptr<SessionState>> Create(const model::Config& config, int64_t context);
   static int64_t BytesPerToken(const model::Config& config);
+  void FillWithZeros(int64_t begin, int64_t end) override;
 
   // Quantises and stores the rotated keys and the values of one token; both hold kv_dim I32 values.
   void Store(int64_t layer, int64_t position, std::span<const int32_t> keys,
@@ -31,6 +32,7 @@ class KvCache : public SessionState {
   // Index of a token's entry of a layer, in tokens.
   int64_t Entry(int64_t layer, int64_t position) const { return layer * context_ + position; }
 
+  int64_t layers_ = 0;
   int64_t context_ = 0;
   int64_t kv_heads_ = 0;
   int64_t head_dim_ = 0;

@@ -60,15 +60,18 @@ inline std::vector<std::byte> RandomWeights(numerics::WeightFormat format, int64
     for (int64_t group = 0; group < numerics::GroupCount(cols); ++group) {
       numerics::RowGroup values;
       for (int8_t& code : values.codes) {
-        code = format == WeightFormat::kW3   ? pick(0, 7)
-               : format == WeightFormat::kW6 ? pick(0, 63)
-                                             : pick(-127, 127);
+        code = format == WeightFormat::kW3    ? pick(0, 7)
+               : format == WeightFormat::kW6  ? pick(0, 63)
+               : format == WeightFormat::kW4F ? pick(0, 15)
+                                              : pick(-127, 127);
       }
       if (format == WeightFormat::kW3) {
         values.scale = pick(-16, 15);
         values.table = static_cast<uint8_t>(pick(0, 1));
       } else if (format == WeightFormat::kW6) {
         values.scale = pick(0, 63);
+      } else if (format == WeightFormat::kW4F) {
+        values.halvings = static_cast<uint8_t>(pick(0, 15));
       }
       numerics::PackGroup(format, cols, tile, lane, group, values);
     }
@@ -78,14 +81,15 @@ inline std::vector<std::byte> RandomWeights(numerics::WeightFormat format, int64
 
 // Row scale with which a random matrix of `cols` inputs gives outputs of order one.
 inline double UnitMagnitude(numerics::WeightFormat format, int64_t cols) {
-  const double level = format == numerics::WeightFormat::kW3   ? 16.0 * 9.0
-                       : format == numerics::WeightFormat::kW6 ? 18.0 * 36.0
-                                                               : 73.0;
+  const double level = format == numerics::WeightFormat::kW3    ? 16.0 * 9.0
+                       : format == numerics::WeightFormat::kW6  ? 18.0 * 36.0
+                       : format == numerics::WeightFormat::kW4F ? 5.9 * 0.29
+                                                                : 73.0;
   return 1.0 / (level * std::sqrt(static_cast<double>(cols)));
 }
 
-// Writes and opens an image with W6 for the embedding, wv and down, W3 elsewhere, and A16 for down
-// and the head.
+// Writes and opens an image with W6 for the embedding, wv and down, W4F for wo and up, W3
+// elsewhere, and A16 for down and the head.
 inline std::unique_ptr<image::Image> RandomImage(const model::Config& config, uint32_t seed) {
   using model::Role;
   using numerics::WeightFormat;
@@ -126,8 +130,13 @@ inline std::unique_ptr<image::Image> RandomImage(const model::Config& config, ui
     norm(Role::kAttentionNorm, layer);
     norm(Role::kFfnNorm, layer);
     for (const Role role : model::kBlockLinears) {
-      const bool six = role == Role::kWv || role == Role::kDown;
-      matrix(role, layer, six ? WeightFormat::kW6 : WeightFormat::kW3, 1.5);
+      const bool is_six = role == Role::kWv || role == Role::kDown;
+      const bool is_float = role == Role::kWo || role == Role::kUp;
+      matrix(role, layer,
+             is_six     ? WeightFormat::kW6
+             : is_float ? WeightFormat::kW4F
+                        : WeightFormat::kW3,
+             1.5);
     }
   }
   norm(Role::kFinalNorm, 0);

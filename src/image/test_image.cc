@@ -102,6 +102,10 @@ WeightFormat FormatFor(Role role, int64_t layer, bool is_source) {
            : turn % 3 == 1 ? WeightFormat::kF16
                            : WeightFormat::kBF16;
   }
+  // The golden images of version 1 have one layer, and none of the younger format.
+  if (layer > 0 && turn % 3 == 0) {
+    return WeightFormat::kW4F;
+  }
   return turn % 2 == 0 ? WeightFormat::kW6 : WeightFormat::kW3;
 }
 

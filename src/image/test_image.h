@@ -21,7 +21,8 @@ model::Config SmallConfig();
 model::Vocabulary RandomVocabulary(uint32_t seed, int64_t size);
 ImageHeader RandomHeader(const model::Config& config, bool is_source);
 
-// The format that RandomImage gives a matrix: W3 and W6, or the three floats, by turns.
+// The format that RandomImage gives a matrix: W3, W6 and W4F (not in layer 0), or the three floats,
+// by turns.
 numerics::WeightFormat FormatFor(model::Role role, int64_t layer, bool is_source);
 // Bytes of a matrix: valid row scales, random codes.
 std::vector<std::byte> RandomMatrix(const model::Config& config, model::Role role, int64_t layer,

@@ -173,6 +173,7 @@ bool IsStored(WeightFormat format, bool is_source) {
   switch (format) {
     case WeightFormat::kW3:
     case WeightFormat::kW6:
+    case WeightFormat::kW4F:
       return !is_source;
     case WeightFormat::kF32:
     case WeightFormat::kF16:
@@ -202,7 +203,7 @@ Result<TensorInfo> ReadTensor(const TensorRecord& record, const model::Config& c
   const auto format = static_cast<WeightFormat>(record.format);
   if (!IsStored(format, is_source)) {
     return Fail(ErrorCode::kMalformed, "section \"directory\": {} has format {}, not one of {}",
-                name, record.format, is_source ? "F32, F16, BF16" : "W3, W6");
+                name, record.format, is_source ? "F32, F16, BF16" : "W3, W6, W4F");
   }
   const model::Shape shape = model::TensorShape(config, role);
   if (record.rows != shape.rows || record.cols != shape.cols) {

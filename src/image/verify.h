@@ -33,8 +33,8 @@ Status VerifySectionNames(const Frame& frame, const model::Config& config);
 Result<std::vector<TensorInfo>> ReadDirectory(Bytes image, const Frame& frame,
                                               const model::Config& config, bool is_source);
 
-// True for the formats of an integer image (W3, W6) or of a source image (F32, F16, BF16). Images
-// hold no W8: a code of -128 would break the bound on its sums.
+// True for the formats of an integer image (W3, W6, W4F) or of a source image (F32, F16, BF16).
+// Images hold no W8: a code of -128 would break the bound on its sums.
 bool IsStored(numerics::WeightFormat format, bool is_source);
 
 }  // namespace etch::image

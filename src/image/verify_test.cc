@@ -240,7 +240,9 @@ TEST_F(Hostile, DirectoryHoldsEveryMatrixOnceInItsShape) {
   expect(0, "instead of", [](TensorRecord& record) { record.size_bytes = 64; });
   expect(0, "is 10 by 8, the model's is 9 by 8", [](TensorRecord& record) { record.rows = 10; });
   expect(0, "by 9, the model's", [](TensorRecord& record) { record.cols = 9; });
-  expect(0, "has format 3, not one of W3, W6", [](TensorRecord& record) { record.format = 3; });
+  expect(0, "has format 3, not one of W3, W6, W4F",
+         [](TensorRecord& record) { record.format = 3; });
+  expect(0, "has format 5", [](TensorRecord& record) { record.format = 5; });
   expect(0, "has format 16", [](TensorRecord& record) { record.format = 16; });
   expect(0, "has format 0", [](TensorRecord& record) { record.format = 0; });
   expect(0, "token_embd at byte", [](TensorRecord& record) { record.offset = UINT64_MAX; });
@@ -283,10 +285,23 @@ TEST_F(Hostile, VocabularyAndNormsAreChecked) {
 }
 
 TEST(Source, HoldsItsOwnFormatsOnly) {
-  Parts parts = Parts::Of(test::RandomImage(test::SmallConfig(), true));
-  parts["directory"][1] = static_cast<std::byte>(numerics::WeightFormat::kW3);
+  for (const numerics::WeightFormat format :
+       {numerics::WeightFormat::kW3, numerics::WeightFormat::kW4F}) {
+    Parts parts = Parts::Of(test::RandomImage(test::SmallConfig(), true));
+    parts["directory"][1] = static_cast<std::byte>(format);
+    const std::string message = FailureOf(parts.Join());
+    const std::string expected =
+        fmt::format("has format {}, not one of F32, F16, BF16", static_cast<int>(format));
+    EXPECT_NE(message.find(expected), std::string::npos) << message;
+  }
+}
+
+// W4F stands in images like W3 and W6, and is taken for neither: its size differs.
+TEST_F(Hostile, FormatAndSizeAgree) {
+  Parts parts = Parts::Of(bytes_);
+  parts["directory"][1] = static_cast<std::byte>(numerics::WeightFormat::kW4F);
   const std::string message = FailureOf(parts.Join());
-  EXPECT_NE(message.find("has format 1, not one of F32, F16, BF16"), std::string::npos) << message;
+  EXPECT_NE(message.find("token_embd has 512 bytes instead of 384"), std::string::npos) << message;
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ class ImageWriter {
   // once, in this order: the embedding, the seven of layer 0 (among themselves in any order), those
   // of layer 1 …, the head unless it is tied. The data goes to the file at once. kInvalidArgument,
   // and nothing written, for a matrix out of order, of another size, or of a format that the image
-  // may not hold (W3 and W6; F32, F16 and BF16 in a source image).
+  // may not hold (W3, W6 and W4F; F32, F16 and BF16 in a source image).
   Status AddMatrix(model::Role role, int64_t layer, numerics::WeightFormat format,
                    std::span<const std::byte> data);
   // Adds the gains of a norm, as the model states them (they are converted here); at any time, in

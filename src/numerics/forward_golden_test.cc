@@ -39,9 +39,10 @@ std::map<std::string, Tensor> Tensors(const GoldenCase& golden) {
   for (const GoldenLine& line : golden.All("tensor")) {
     const std::string& format = line.values[1];
     Tensor& tensor = tensors[line.values[0]];
-    tensor.format = format == "W3"   ? WeightFormat::kW3
-                    : format == "W6" ? WeightFormat::kW6
-                                     : WeightFormat::kW8;
+    tensor.format = format == "W3"    ? WeightFormat::kW3
+                    : format == "W6"  ? WeightFormat::kW6
+                    : format == "W4F" ? WeightFormat::kW4F
+                                      : WeightFormat::kW8;
     tensor.rows = std::stoll(line.values[2]);
     tensor.cols = std::stoll(line.values[3]);
     tensor.bytes = line.Bytes(4);
@@ -69,7 +70,7 @@ CachedHead QuantizeHead(std::span<const int32_t> values, int32_t max_code) {
   return head;
 }
 
-// The model of forward.txt and one sequence over it.
+// The model of a golden file and one sequence over it.
 class TinyModel {
  public:
   explicit TinyModel(const std::vector<GoldenCase>& cases)
@@ -239,8 +240,8 @@ class TinyModel {
   std::vector<std::vector<std::pair<CachedHead, CachedHead>>> caches_;  // (layer, kv head)
 };
 
-void ExpectForward(const std::string& run, bool adapted) {
-  const std::vector<GoldenCase> cases = test::ReadGolden("forward.txt");
+void ExpectForward(const std::string& file, const std::string& run, bool adapted) {
+  const std::vector<GoldenCase> cases = test::ReadGolden(file);
   TinyModel model(cases);
   const std::vector<int32_t> tokens = cases.at(0).Integers<int32_t>("tokens");
   size_t compared = 0;
@@ -259,9 +260,14 @@ void ExpectForward(const std::string& run, bool adapted) {
   EXPECT_EQ(compared, tokens.size() * (adapted ? 14 : 5));
 }
 
-TEST(NumericsGolden, ForwardWithoutAdapter) { ExpectForward("base", false); }
+TEST(NumericsGolden, ForwardWithoutAdapter) { ExpectForward("forward.txt", "base", false); }
 
-TEST(NumericsGolden, ForwardWithAdapter) { ExpectForward("adapted", true); }
+TEST(NumericsGolden, ForwardWithAdapter) { ExpectForward("forward.txt", "adapted", true); }
+
+TEST(NumericsGolden, ForwardOfFloatWeights) {
+  ExpectForward("forward_w4f.txt", "base", false);
+  ExpectForward("forward_w4f.txt", "adapted", true);
+}
 
 }  // namespace
 }  // namespace etch::numerics

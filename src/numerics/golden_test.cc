@@ -51,7 +51,10 @@ ActivationFormat InputFormat(const std::string& name) {
 }
 
 WeightFormat MatrixFormat(const std::string& name) {
-  return name == "W3" ? WeightFormat::kW3 : name == "W6" ? WeightFormat::kW6 : WeightFormat::kW8;
+  return name == "W3"    ? WeightFormat::kW3
+         : name == "W6"  ? WeightFormat::kW6
+         : name == "W4F" ? WeightFormat::kW4F
+                         : WeightFormat::kW8;
 }
 
 // A head as the caches keep it.
@@ -178,6 +181,7 @@ TEST(NumericsGolden, PackingAndDotProducts) {
     const std::vector<GoldenLine> scales = golden.All("scales");
     const std::vector<GoldenLine> tables = golden.All("tables");
     const std::vector<GoldenLine> codes = golden.All("codes");
+    const std::vector<GoldenLine> halvings = golden.All("halvings");  // W4F only
     for (int64_t row = 0; row < shape[0]; ++row) {
       const auto at = static_cast<size_t>(row);
       const std::span<std::byte> tile =
@@ -188,6 +192,9 @@ TEST(NumericsGolden, PackingAndDotProducts) {
         RowGroup values;
         values.scale = scales[at].Integers<int8_t>()[static_cast<size_t>(group)];
         values.table = tables[at].Integers<uint8_t>()[static_cast<size_t>(group)];
+        if (format == WeightFormat::kW4F) {
+          values.halvings = halvings.at(at).Integers<uint8_t>()[static_cast<size_t>(group)];
+        }
         for (size_t column = 0; column < kGroup; ++column) {
           values.codes[column] =
               static_cast<int8_t>(row_codes[static_cast<size_t>(group) * 32 + column]);

@@ -7,6 +7,7 @@ namespace etch::numerics {
 int32_t AccumulateRow(const WeightView& weights, int64_t row, const Activation& input) {
   ETCH_DCHECK(input.blocks() == GroupCount(weights.cols));
   const int base = BaseShift(weights.format, input.format);
+  const int32_t guard = 1 << GuardBits(weights.format);
   int32_t acc = 0;
   for (int64_t group = 0; group < input.blocks(); ++group) {
     const RowGroup unpacked = UnpackGroup(weights, row, group);
@@ -16,19 +17,20 @@ int32_t AccumulateRow(const WeightView& weights, int64_t row, const Activation& 
       products += levels[static_cast<size_t>(column)] *
                   input.codes[static_cast<size_t>(group * kGroup + column)];
     }
-    const int32_t scaled = products * unpacked.scale;
-    const int shift = base + input.max_shift - input.shifts[static_cast<size_t>(group)];
+    const int32_t scaled = products * unpacked.scale * guard;
+    const int shift =
+        base + input.max_shift - input.shifts[static_cast<size_t>(group)] + unpacked.halvings;
     acc += static_cast<int32_t>(RoundShiftRight(scaled, shift));
   }
   return acc;
 }
 
 void MultiplyMatrix(const WeightView& weights, const Activation& input, std::span<int32_t> out) {
-  const int base = BaseShift(weights.format, input.format);
+  const int result_shift = ResultShift(weights.format, input.format);
   for (int64_t row = 0; row < weights.rows; ++row) {
     out[static_cast<size_t>(row)] =
         FinishRow(AccumulateRow(weights, row, input), RowScale(weights, row), input.max_shift,
-                  input.point, base);
+                  input.point, result_shift);
   }
 }
 
@@ -41,7 +43,7 @@ void EmbedRow(const WeightView& weights, int64_t row, std::span<int32_t> out) {
     for (int64_t column = begin; column < std::min(begin + kGroup, weights.cols); ++column) {
       const int64_t level = levels[static_cast<size_t>(column - begin)] * unpacked.scale;
       out[static_cast<size_t>(column)] =
-          ShiftSaturate32(level * scale.mantissa, scale.exponent + kPoint);
+          ShiftSaturate32(level * scale.mantissa, scale.exponent - unpacked.halvings + kPoint);
     }
   }
 }

@@ -41,6 +41,27 @@ int32_t Accumulate(const Row& row, const Activation& input) {
   return AccumulateRow({row.format, 1, row.cols(), tile.data(), &row.levels}, 0, input);
 }
 
+// Twice the E2M1 value of a code, from its bits.
+int FloatLevel(int code) {
+  const int exponent = (code >> 1) & 3;
+  const int magnitude = exponent == 0 ? code & 1 : (2 + (code & 1)) << (exponent - 1);
+  return (code & 8) != 0 ? -magnitude : magnitude;
+}
+
+int LevelOf(const Row& row, const RowGroup& group, size_t column) {
+  const int code = group.codes[column];
+  switch (row.format) {
+    case WeightFormat::kW3:
+      return row.levels.levels[group.table][static_cast<size_t>(code)];
+    case WeightFormat::kW6:
+      return code - 32;
+    case WeightFormat::kW4F:
+      return FloatLevel(code);
+    default:
+      return code;
+  }
+}
+
 struct Peaks {
   Wide products = 0;
   Wide scaled = 0;
@@ -56,15 +77,14 @@ Peaks WideAccumulate(const Row& row, const Activation& input) {
     const RowGroup& values = row.groups[group];
     Wide products = 0;
     for (size_t column = 0; column < kGroup; ++column) {
-      const int code = values.codes[column];
-      const int level = row.format == WeightFormat::kW3
-                            ? row.levels.levels[values.table][static_cast<size_t>(code)]
-                        : row.format == WeightFormat::kW6 ? code - 32
-                                                          : code;
-      products += Wide{level} * input.codes[group * kGroup + column];
+      products += Wide{LevelOf(row, values, column)} * input.codes[group * kGroup + column];
     }
-    const Wide scaled = products * (row.format == WeightFormat::kW8 ? 1 : values.scale);
-    const int shift = BaseShift(row.format, input.format) + input.max_shift - input.shifts[group];
+    const bool is_float = row.format == WeightFormat::kW4F;
+    const Wide scaled = products * (is_float                          ? 32
+                                    : row.format == WeightFormat::kW8 ? 1
+                                                                      : values.scale);
+    const int shift = BaseShift(row.format, input.format) + input.max_shift - input.shifts[group] +
+                      (is_float ? values.halvings : 0);
     const Wide rounded = shift == 0 ? scaled : (scaled + (Wide{1} << (shift - 1))) >> shift;
     peaks.products = std::max(peaks.products, magnitude(products));
     peaks.scaled = std::max(peaks.scaled, magnitude(scaled));
@@ -86,7 +106,9 @@ Activation Constant(ActivationFormat format, int64_t blocks, int32_t code) {
 // A group whose every weight has the largest magnitude of its format.
 RowGroup ExtremeGroup(WeightFormat format) {
   RowGroup group;
-  group.codes.fill(format == WeightFormat::kW8 ? int8_t{-127} : int8_t{0});
+  group.codes.fill(format == WeightFormat::kW8    ? int8_t{-127}
+                   : format == WeightFormat::kW4F ? int8_t{15}
+                                                  : int8_t{0});
   group.scale = format == WeightFormat::kW3 ? -16 : format == WeightFormat::kW6 ? 63 : 1;
   return group;
 }
@@ -108,6 +130,8 @@ constexpr std::array kBounds = {
     Bound{WeightFormat::kW6, ActivationFormat::kA16, 33422336, 2105607168, 2056257, 1842406272},
     Bound{WeightFormat::kW8, ActivationFormat::kA8, 516128, 516128, 516128, 462450688},
     Bound{WeightFormat::kW8, ActivationFormat::kA16, 132644896, 132644896, 518144, 464257024},
+    Bound{WeightFormat::kW4F, ActivationFormat::kA8, 48768, 1560576, 1560576, 1398276096},
+    Bound{WeightFormat::kW4F, ActivationFormat::kA16, 12533376, 401068032, 1566672, 1403738112},
 };
 
 TEST(Linear, AccumulatorsReachTheirBoundsAndDoNotPassThem) {
@@ -142,15 +166,18 @@ TEST(Linear, NoExtremeGroupPassesItsBound) {
         row.levels.levels[0] = {-31, 31, 31, 31, 31, 31, 31, 31};
         RowGroup group;
         const int lowest = bound.weights == WeightFormat::kW8 ? -127 : 0;
-        const int highest = bound.weights == WeightFormat::kW3   ? 7
-                            : bound.weights == WeightFormat::kW6 ? 63
-                                                                 : 127;
+        const int highest = bound.weights == WeightFormat::kW3    ? 7
+                            : bound.weights == WeightFormat::kW6  ? 63
+                            : bound.weights == WeightFormat::kW4F ? 15
+                                                                  : 127;
         group.codes.fill(static_cast<int8_t>(std::clamp(code, lowest, highest)));
         group.scale = static_cast<int8_t>(bound.weights == WeightFormat::kW3 ? std::min(scale, 15)
                                                                              : std::max(scale, 0));
-        if (bound.weights == WeightFormat::kW8) {
+        if (bound.weights == WeightFormat::kW8 || bound.weights == WeightFormat::kW4F) {
           group.scale = 1;
         }
+        group.halvings = static_cast<uint8_t>(
+            bound.weights == WeightFormat::kW4F ? std::clamp(scale, 0, 15) : 0);
         row.groups = {group};
         const Peaks peaks = WideAccumulate(row, Constant(bound.input, 1, -MaxCode(bound.input)));
         EXPECT_LE(peaks.products, bound.products);
@@ -171,14 +198,16 @@ Row RandomRow(WeightFormat format, size_t groups, uint32_t state) {
   row.groups.resize(groups);
   for (RowGroup& group : row.groups) {
     for (int8_t& code : group.codes) {
-      code = static_cast<int8_t>(format == WeightFormat::kW3   ? next(0, 7)
-                                 : format == WeightFormat::kW6 ? next(0, 63)
-                                                               : next(-127, 127));
+      code = static_cast<int8_t>(format == WeightFormat::kW3    ? next(0, 7)
+                                 : format == WeightFormat::kW6  ? next(0, 63)
+                                 : format == WeightFormat::kW4F ? next(0, 15)
+                                                                : next(-127, 127));
     }
     group.table = static_cast<uint8_t>(format == WeightFormat::kW3 ? next(0, 1) : 0);
     group.scale = static_cast<int8_t>(format == WeightFormat::kW3   ? next(-16, 15)
                                       : format == WeightFormat::kW6 ? next(0, 63)
                                                                     : 1);
+    group.halvings = static_cast<uint8_t>(format == WeightFormat::kW4F ? next(0, 15) : 0);
   }
   return row;
 }
@@ -255,6 +284,67 @@ TEST(Linear, SmallBlocksAreShiftedAndRounded) {
   EXPECT_EQ(Accumulate(row, input), 100 + 1);
 }
 
+// All codes, halvings and A8 inputs: the sum keeps five bits below its point.
+TEST(Linear, EveryFloatWeightTimesEveryInput) {
+  Row row;
+  row.format = WeightFormat::kW4F;
+  row.groups.resize(1);
+  Activation input = Constant(ActivationFormat::kA8, 1, 0);
+  for (int code = 0; code < 16; ++code) {
+    for (int halvings = 0; halvings < 16; ++halvings) {
+      row.groups[0].codes[7] = static_cast<int8_t>(code);
+      row.groups[0].halvings = static_cast<uint8_t>(halvings);
+      const std::vector<std::byte> tile = row.Pack();
+      const WeightView view = {row.format, 1, kGroup, tile.data(), nullptr};
+      for (int x = -127; x <= 127; ++x) {
+        input.codes[7] = static_cast<int16_t>(x);
+        // floor(level · x · 32 / 2^halvings + 1/2)
+        const int numerator = 2 * FloatLevel(code) * x * 32 + (1 << halvings);
+        const int divisor = 2 << halvings;
+        const int floor = numerator / divisor - (numerator % divisor < 0 ? 1 : 0);
+        ASSERT_EQ(AccumulateRow(view, 0, input), floor) << code << " " << halvings << " " << x;
+      }
+    }
+  }
+}
+
+TEST(Linear, FloatResultsAreTrueToScale) {
+  Row row;
+  row.format = WeightFormat::kW4F;
+  row.groups.resize(2);
+  row.groups[0].codes[0] = 7;  // 12
+  row.groups[1].codes[0] = 9;  // -1/16
+  row.groups[1].halvings = 4;
+  const std::vector<std::byte> tile = row.Pack();
+  for (const ActivationFormat format : {ActivationFormat::kA8, ActivationFormat::kA16}) {
+    Activation input;
+    std::vector<int32_t> values(64);
+    values[0] = 64 << 16;
+    values[32] = 64 << 16;
+    QuantizeActivation(values, format, input);
+    std::vector<int32_t> out(1);
+    MultiplyMatrix({row.format, 1, 64, tile.data(), nullptr}, input, out);
+    EXPECT_EQ(out[0], (12 * 64 - 4) << 16);
+  }
+}
+
+// The largest shift of a W4F sum is 8 + 15 + 15 = 38; backends may stop at 31 and stay in 32 bits.
+TEST(Linear, FloatSumsShiftWithin32Bits) {
+  constexpr int32_t kLargest = 401068032;
+  std::vector<int32_t> sums = {0, 1, -1, 31, 32, -32, kLargest, -kLargest, kLargest - 1};
+  for (int bit = 1; bit < 29; ++bit) {
+    sums.insert(sums.end(), {1 << bit, -(1 << bit), (1 << bit) - 1, 1 - (1 << bit)});
+  }
+  for (const int32_t sum : sums) {
+    for (int shift = 1; shift <= 38; ++shift) {
+      const int bounded = std::min(shift, 31);
+      const int64_t raised = int64_t{sum} + (int64_t{1} << (bounded - 1));
+      ASSERT_LE(std::abs(raised), INT32_MAX);
+      ASSERT_EQ(static_cast<int32_t>(raised) >> bounded, RoundShiftRight(sum, shift)) << shift;
+    }
+  }
+}
+
 TEST(Linear, FinishingScalesRoundsAndSaturates) {
   const Scale16 one = {1 << 15, -15};
   EXPECT_EQ(FinishRow(7, one, 0, 16, 0), 7);
@@ -312,6 +402,28 @@ TEST(Linear, EmbeddingRowsAreRoundedOnce) {
     }
     if (exponent == -20) {
       EXPECT_EQ(out[0], (-2016 * 65535 + 8) >> 4);
+    }
+  }
+}
+
+TEST(Linear, FloatEmbeddingRowsAreRoundedOnce) {
+  Row row = RandomRow(WeightFormat::kW4F, 2, 9);
+  row.groups[0].codes[0] = 15;
+  for (const int halvings : {0, 1, 15}) {
+    row.groups[0].halvings = static_cast<uint8_t>(halvings);
+    for (const int exponent : {-128, -30, -20, 0, 127}) {
+      row.scale = {65535, static_cast<int8_t>(exponent)};
+      const std::vector<std::byte> tile = row.Pack();
+      std::vector<int32_t> out(50);
+      EmbedRow({row.format, 1, 50, tile.data(), nullptr}, 0, out);
+      for (size_t column = 0; column < out.size(); ++column) {
+        const RowGroup& group = row.groups[column / 32];
+        const int64_t product = int64_t{FloatLevel(group.codes[column % 32])} * 65535;
+        EXPECT_EQ(out[column], ShiftSaturate32(product, exponent - group.halvings + 16));
+      }
+      if (exponent == -20) {
+        EXPECT_EQ(out[0], (-12 * 65535 + (8 << halvings)) >> (4 + halvings));
+      }
     }
   }
 }

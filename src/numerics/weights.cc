@@ -56,15 +56,36 @@ void PackW3Code(std::span<std::byte> tile, int64_t codes, int64_t vector, int64_
   OrByte(tile, codes + 128 + lane, (code >> 2) << (6 + which));
 }
 
+// A nibble of four planes: vectors 0…3 low, 4…7 high. The codes of W4F and the low half of W6's.
+int UnpackNibble(const std::byte* codes, int64_t vector, int64_t lane) {
+  return (ByteAt(codes, vector % 4 * 64 + lane) >> (4 * (vector / 4))) & 15;
+}
+
+void PackNibble(std::span<std::byte> tile, int64_t codes, int64_t vector, int64_t lane, int code) {
+  OrByte(tile, codes + vector % 4 * 64 + lane, (code & 15) << (4 * (vector / 4)));
+}
+
 int8_t UnpackW6Code(const std::byte* codes, int64_t vector, int64_t lane) {
-  const int low = (ByteAt(codes, vector % 4 * 64 + lane) >> (4 * (vector / 4))) & 15;
   const int high = (ByteAt(codes, 256 + vector / 4 * 64 + lane) >> (2 * (vector % 4))) & 3;
-  return static_cast<int8_t>(low | (high << 4));
+  return static_cast<int8_t>(UnpackNibble(codes, vector, lane) | (high << 4));
 }
 
 void PackW6Code(std::span<std::byte> tile, int64_t codes, int64_t vector, int64_t lane, int code) {
-  OrByte(tile, codes + vector % 4 * 64 + lane, (code & 15) << (4 * (vector / 4)));
+  PackNibble(tile, codes, vector, lane, code);
   OrByte(tile, codes + 256 + vector / 4 * 64 + lane, (code >> 4) << (2 * (vector % 4)));
+}
+
+int8_t UnpackCode(WeightFormat format, const std::byte* codes, int64_t vector, int64_t lane) {
+  switch (format) {
+    case WeightFormat::kW3:
+      return UnpackW3Code(codes, vector, lane);
+    case WeightFormat::kW6:
+      return UnpackW6Code(codes, vector, lane);
+    case WeightFormat::kW4F:
+      return static_cast<int8_t>(UnpackNibble(codes, vector, lane));
+    default:
+      return static_cast<int8_t>(ByteAt(codes, vector * 64 + lane));
+  }
 }
 
 float HalfToFloat(uint16_t half) {
@@ -90,6 +111,8 @@ std::string_view FormatName(WeightFormat format) {
       return "W6";
     case WeightFormat::kW8:
       return "W8";
+    case WeightFormat::kW4F:
+      return "W4F";
     case WeightFormat::kF32:
       return "F32";
     case WeightFormat::kF16:
@@ -130,17 +153,13 @@ Scale16 RowScale(const WeightView& view, int64_t row) {
 RowGroup UnpackGroup(const WeightView& view, int64_t row, int64_t group) {
   const std::byte* tile = TileOf(view, row);
   const int64_t lane_row = row % kTileRows;
-  const std::byte* params = tile + kTileHeaderBytes + group * 12;
+  const std::byte* params = tile + kTileHeaderBytes + group * GroupParamBytes(view.format);
   const std::byte* codes = tile + kTileHeaderBytes + ParamBytes(view.format, view.cols) +
                            group * GroupCodeBytes(view.format);
   RowGroup out;
   for (int64_t column = 0; column < kGroup; ++column) {
-    const int64_t vector = column / 4;
-    const int64_t lane = LaneByte(lane_row, column);
     out.codes[static_cast<size_t>(column)] =
-        view.format == WeightFormat::kW3   ? UnpackW3Code(codes, vector, lane)
-        : view.format == WeightFormat::kW6 ? UnpackW6Code(codes, vector, lane)
-                                           : static_cast<int8_t>(ByteAt(codes, vector * 64 + lane));
+        UnpackCode(view.format, codes, column / 4, LaneByte(lane_row, column));
   }
   const auto nibble = [&](int64_t offset) {
     return (ByteAt(params, offset + lane_row % 8) >> (4 * (lane_row / 8))) & 15;
@@ -154,6 +173,8 @@ RowGroup UnpackGroup(const WeightView& view, int64_t row, int64_t group) {
   } else if (view.format == WeightFormat::kW6) {
     const int high = (ByteAt(params, 8 + lane_row % 4) >> (2 * (lane_row / 4))) & 3;
     out.scale = static_cast<int8_t>(nibble(0) | (high << 4));
+  } else if (view.format == WeightFormat::kW4F) {
+    out.halvings = static_cast<uint8_t>(nibble(0));
   }
   return out;
 }
@@ -165,6 +186,8 @@ std::array<int8_t, kGroup> Levels(const WeightView& view, const RowGroup& group)
       level = view.levels->levels[group.table][static_cast<size_t>(level)];
     } else if (view.format == WeightFormat::kW6) {
       level = static_cast<int8_t>(level - 32);
+    } else if (view.format == WeightFormat::kW4F) {
+      level = kFloatLevels[static_cast<size_t>(level)];
     }
   }
   return levels;
@@ -177,7 +200,7 @@ void PackRowScale(std::span<std::byte> tile, int64_t row_in_tile, Scale16 scale)
 
 void PackGroup(WeightFormat format, int64_t cols, std::span<std::byte> tile, int64_t row_in_tile,
                int64_t group, const RowGroup& values) {
-  const int64_t params = kTileHeaderBytes + group * 12;
+  const int64_t params = kTileHeaderBytes + group * GroupParamBytes(format);
   const int64_t codes =
       kTileHeaderBytes + ParamBytes(format, cols) + group * GroupCodeBytes(format);
   for (int64_t column = 0; column < kGroup; ++column) {
@@ -188,6 +211,8 @@ void PackGroup(WeightFormat format, int64_t cols, std::span<std::byte> tile, int
       PackW3Code(tile, codes, vector, lane, code);
     } else if (format == WeightFormat::kW6) {
       PackW6Code(tile, codes, vector, lane, code);
+    } else if (format == WeightFormat::kW4F) {
+      PackNibble(tile, codes, vector, lane, code);
     } else {
       OrByte(tile, codes + vector * 64 + lane, code & 255);
     }
@@ -206,6 +231,8 @@ void PackGroup(WeightFormat format, int64_t cols, std::span<std::byte> tile, int
   } else if (format == WeightFormat::kW6) {
     put_nibble(0, values.scale);
     OrByte(tile, params + 8 + row_in_tile % 4, (values.scale >> 4) << (2 * (row_in_tile / 4)));
+  } else if (format == WeightFormat::kW4F) {
+    put_nibble(0, values.halvings);
   }
 }
 
@@ -231,10 +258,11 @@ void DequantizeRow(const WeightView& view, int64_t row, std::span<float> out) {
   for (int64_t group = 0; group < GroupCount(view.cols); ++group) {
     const RowGroup unpacked = UnpackGroup(view, row, group);
     const std::array<int8_t, kGroup> levels = Levels(view, unpacked);
+    const double scale = std::ldexp(row_scale, -int{unpacked.halvings});
     const int64_t begin = group * kGroup;
     for (int64_t column = begin; column < std::min(begin + kGroup, view.cols); ++column) {
       const int level = levels[static_cast<size_t>(column - begin)] * unpacked.scale;
-      out[static_cast<size_t>(column)] = static_cast<float>(level * row_scale);
+      out[static_cast<size_t>(column)] = static_cast<float>(level * scale);
     }
   }
 }

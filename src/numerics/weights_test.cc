@@ -14,12 +14,16 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr std::array kTiled = {WeightFormat::kW3, WeightFormat::kW6, WeightFormat::kW8};
+constexpr std::array kTiled = {WeightFormat::kW3, WeightFormat::kW6, WeightFormat::kW8,
+                               WeightFormat::kW4F};
 
 std::vector<int> AllCodes(WeightFormat format) {
   std::vector<int> codes;
   const bool wide = format == WeightFormat::kW8;
-  const int end = wide ? 128 : format == WeightFormat::kW3 ? 8 : 64;
+  const int end = wide                           ? 128
+                  : format == WeightFormat::kW3  ? 8
+                  : format == WeightFormat::kW4F ? 16
+                                                 : 64;
   for (int code = wide ? -127 : 0; code < end; ++code) {
     codes.push_back(code);
   }
@@ -92,6 +96,29 @@ TEST(Weights, EveryParameterInEveryLaneRoundTrips) {
   }
 }
 
+TEST(Weights, EveryHalvingInEveryLaneRoundTrips) {
+  for (int64_t row = 0; row < kTileRows; ++row) {
+    for (int halvings = 0; halvings < 16; ++halvings) {
+      Tile tile(WeightFormat::kW4F, 96);
+      RowGroup group;
+      group.halvings = static_cast<uint8_t>(halvings);
+      PackGroup(tile.format, tile.cols, tile.bytes, row, 2, group);
+      // Contract §5: byte i of a group's eight holds row i low and row i+8 high.
+      const auto at = static_cast<size_t>(kTileHeaderBytes + 2 * 8 + row % 8);
+      ASSERT_EQ(std::to_integer<int>(tile.bytes[at]), row < 8 ? halvings : halvings << 4);
+      ASSERT_EQ(UnpackGroup(tile.view(), row, 2).halvings, halvings);
+      ASSERT_EQ(UnpackGroup(tile.view(), row, 2).scale, 1);
+      for (int64_t other = 0; other < kTileRows; ++other) {
+        for (int64_t at_group = 0; at_group < 3; ++at_group) {
+          if (other != row || at_group != 2) {
+            ASSERT_EQ(UnpackGroup(tile.view(), other, at_group).halvings, 0);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(Weights, EveryRowScaleFieldRoundTrips) {
   Tile tile(WeightFormat::kW8, 32);
   for (int64_t row = 0; row < kTileRows; ++row) {
@@ -132,10 +159,14 @@ TEST(Weights, LayoutIsAsWritten) {
   EXPECT_EQ(offset_of(WeightFormat::kW6, 0, 0, 63), (Set{{0, 0x0F}, {256, 0x03}}));
   EXPECT_EQ(offset_of(WeightFormat::kW6, 3, 31, 63), (Set{{192 + 15, 0xF0}, {320 + 15, 0xC0}}));
   EXPECT_EQ(offset_of(WeightFormat::kW8, 3, 9, -1), (Set{{128 + 13, 0xFF}}));
+  EXPECT_EQ(offset_of(WeightFormat::kW4F, 0, 0, 15), (Set{{0, 0x0F}}));
+  EXPECT_EQ(offset_of(WeightFormat::kW4F, 2, 13, 9), (Set{{192 + 9, 0x09}}));    // vector 3
+  EXPECT_EQ(offset_of(WeightFormat::kW4F, 15, 31, 8), (Set{{192 + 63, 0x80}}));  // vector 7
+  EXPECT_EQ(offset_of(WeightFormat::kW4F, 1, 16, 7), (Set{{4, 0x70}}));          // vector 4
 }
 
 RC_GTEST_PROP(WeightsProperty, RandomMatricesRoundTrip, ()) {
-  const WeightFormat format = kTiled[*rc::gen::inRange<size_t>(0, 3)];
+  const WeightFormat format = kTiled[*rc::gen::inRange<size_t>(0, kTiled.size())];
   const auto rows = *rc::gen::inRange<int64_t>(1, 40);
   const auto cols = *rc::gen::inRange<int64_t>(1, 200);
   const std::vector<int> all = AllCodes(format);
@@ -158,6 +189,8 @@ RC_GTEST_PROP(WeightsProperty, RandomMatricesRoundTrip, ()) {
         values.scale = static_cast<int8_t>(static_cast<int>(next(32)) - 16);
       } else if (format == WeightFormat::kW6) {
         values.scale = static_cast<int8_t>(next(64));
+      } else if (format == WeightFormat::kW4F) {
+        values.halvings = static_cast<uint8_t>(next(16));
       }
       const size_t tile = static_cast<size_t>(row / kTileRows) * tile_bytes;
       PackGroup(format, cols, std::span(bytes).subspan(tile, tile_bytes), row % kTileRows, group,
@@ -170,7 +203,8 @@ RC_GTEST_PROP(WeightsProperty, RandomMatricesRoundTrip, ()) {
     for (int64_t group = 0; group < GroupCount(cols); ++group) {
       const RowGroup got = UnpackGroup(view, row, group);
       const RowGroup& want = groups[static_cast<size_t>(row * GroupCount(cols) + group)];
-      RC_ASSERT((got.codes == want.codes && got.scale == want.scale && got.table == want.table));
+      RC_ASSERT((got.codes == want.codes && got.scale == want.scale && got.table == want.table &&
+                 got.halvings == want.halvings));
     }
   }
 }
@@ -179,15 +213,34 @@ TEST(Weights, Sizes) {
   EXPECT_EQ(TileBytes(WeightFormat::kW3, 4096), 64 + 1536 + 128 * 192);
   EXPECT_EQ(TileBytes(WeightFormat::kW6, 33), 64 + 64 + 2 * 384);
   EXPECT_EQ(TileBytes(WeightFormat::kW8, 32), 64 + 512);
+  EXPECT_EQ(TileBytes(WeightFormat::kW4F, 32), 64 + 64 + 256);
+  EXPECT_EQ(TileBytes(WeightFormat::kW4F, 257), 64 + 128 + 9 * 256);
+  EXPECT_EQ(TileBytes(WeightFormat::kW4F, 4096), 64 + 1024 + 128 * 256);
+  EXPECT_EQ(WeightBytes(WeightFormat::kW4F, 33, 32), 3 * (64 + 64 + 256));
   EXPECT_EQ(WeightBytes(WeightFormat::kW3, 17, 32), 2 * (64 + 64 + 192));
   EXPECT_EQ(WeightBytes(WeightFormat::kF32, 3, 5), 60);
   EXPECT_EQ(WeightBytes(WeightFormat::kBF16, 3, 5), 30);
   EXPECT_EQ(FormatName(WeightFormat::kW3), "W3");
   EXPECT_EQ(FormatName(WeightFormat::kW6), "W6");
   EXPECT_EQ(FormatName(WeightFormat::kW8), "W8");
+  EXPECT_EQ(FormatName(WeightFormat::kW4F), "W4F");
   EXPECT_EQ(FormatName(WeightFormat::kF32), "F32");
   EXPECT_EQ(FormatName(WeightFormat::kF16), "F16");
   EXPECT_EQ(FormatName(WeightFormat::kBF16), "BF16");
+}
+
+TEST(Weights, StoredValuesOfFormats) {
+  EXPECT_EQ(static_cast<int>(WeightFormat::kW3), 1);
+  EXPECT_EQ(static_cast<int>(WeightFormat::kW6), 2);
+  EXPECT_EQ(static_cast<int>(WeightFormat::kW8), 3);
+  EXPECT_EQ(static_cast<int>(WeightFormat::kW4F), 4);
+  EXPECT_EQ(static_cast<int>(WeightFormat::kF32), 16);
+  for (const WeightFormat format : kTiled) {
+    EXPECT_TRUE(IsTiled(format));
+  }
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16}) {
+    EXPECT_FALSE(IsTiled(format));
+  }
 }
 
 TEST(Weights, LevelsOutsideTheBoundAreRefused) {
@@ -212,13 +265,51 @@ TEST(Weights, LevelsOfEveryFormat) {
   EXPECT_EQ(Levels({WeightFormat::kW8, 1, 32, nullptr, nullptr}, group)[0], 7);
 }
 
+// The definition of E2M1: a sign, two bits of exponent with bias 1, one of mantissa, subnormals.
+double FloatOfCode(int code) {
+  const int exponent = (code >> 1) & 3;
+  const double mantissa = (code & 1) / 2.0;
+  const double magnitude = exponent == 0 ? mantissa : std::ldexp(1.0 + mantissa, exponent - 1);
+  return code >= 8 ? -magnitude : magnitude;
+}
+
+// Every code under every halving, in every row of the tile.
+TEST(Weights, EveryFloatCodeUnderEveryHalving) {
+  for (int64_t row = 0; row < kTileRows; ++row) {
+    Tile tile(WeightFormat::kW4F, 16 * kGroup);
+    const Scale16 row_scale = {static_cast<uint16_t>(40000 + row), -20};
+    PackRowScale(tile.bytes, row, row_scale);
+    for (int halvings = 0; halvings < 16; ++halvings) {
+      RowGroup group;
+      group.halvings = static_cast<uint8_t>(halvings);
+      for (size_t column = 0; column < kGroup; ++column) {
+        group.codes[column] = static_cast<int8_t>(column % 16);
+      }
+      PackGroup(tile.format, tile.cols, tile.bytes, row, halvings, group);
+      const auto levels = Levels(tile.view(), UnpackGroup(tile.view(), row, halvings));
+      for (size_t column = 0; column < kGroup; ++column) {
+        ASSERT_EQ(levels[column], 2.0 * FloatOfCode(static_cast<int>(column % 16)));
+      }
+    }
+    std::vector<float> out(static_cast<size_t>(tile.cols));
+    DequantizeRow(tile.view(), row, out);
+    for (size_t column = 0; column < out.size(); ++column) {
+      const int halvings = static_cast<int>(column / 32);
+      const double value = 2.0 * FloatOfCode(static_cast<int>(column % 16));
+      ASSERT_EQ(out[column],
+                static_cast<float>(value *
+                                   std::ldexp(40000.0 + static_cast<double>(row), -20 - halvings)));
+    }
+  }
+}
+
 TEST(Weights, DequantizesTiles) {
   for (const WeightFormat format : kTiled) {
     Tile tile(format, 40);
     const Scale16 row_scale = {40000, -20};
     PackRowScale(tile.bytes, 5, row_scale);
     RowGroup group;
-    group.scale = format == WeightFormat::kW8 ? 1 : 9;
+    group.scale = format == WeightFormat::kW3 || format == WeightFormat::kW6 ? 9 : 1;
     group.codes.fill(3);
     PackGroup(format, 40, tile.bytes, 5, 0, group);
     PackGroup(format, 40, tile.bytes, 5, 1, group);

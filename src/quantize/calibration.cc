@@ -104,9 +104,10 @@ void AddSquares(std::span<const float> in, SiteSums& sums) {
 // in (n, cols) → out (n, rows).
 void Multiply(const Matrix& weights, std::span<const float> in, ThreadPool& pool,
               std::span<float> out) {
-  const auto [rows, cols] = weights.shape;
+  const int64_t rows = weights.shape.rows;
+  const int64_t cols = weights.shape.cols;
   const int64_t tokens = static_cast<int64_t>(in.size()) / cols;
-  pool.ParallelFor(rows, 16, [&, rows = rows, cols = cols](int64_t begin, int64_t end) {
+  pool.ParallelFor(rows, 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const auto weight = Row(std::span(weights.values), row, cols);
       for (int64_t token = 0; token < tokens; ++token) {

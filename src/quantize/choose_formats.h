@@ -27,6 +27,7 @@ struct MatrixEstimate {
 // Bits a weight with their group's parameters, without row scales and padding.
 inline constexpr double kW3Bits = 3.0 + 6.0 / 32.0;
 inline constexpr double kW6Bits = 6.0 + 6.0 / 32.0;
+inline constexpr double kW4FBits = 4.0 + 4.0 / 32.0;
 
 // Average bits a weight when nothing else is asked for: 4.5 for small models, which 3 bits hurt
 // more, and from one billion matrix weights on what with row scales is 3.5 stored.

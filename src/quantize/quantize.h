@@ -1,7 +1,7 @@
 #pragma once
 
-// From float matrices to W3 and W6: scale search weighted by the importance of the inputs. The seam
-// for deeper methods (error feedback, trained scales) is QuantizeMatrix: anything that fills
+// From float matrices to W3, W6 and W4F: scale search weighted by the importance of the inputs. The
+// seam for deeper methods (error feedback, trained scales) is QuantizeMatrix: anything that fills
 // RowGroups can stand behind it.
 
 #include <cstdint>

@@ -14,7 +14,8 @@ namespace {
 using numerics::kDefaultLevels;
 using numerics::WeightFormat;
 
-constexpr std::array<WeightFormat, 2> kFormats = {WeightFormat::kW3, WeightFormat::kW6};
+constexpr std::array<WeightFormat, 3> kFormats = {WeightFormat::kW3, WeightFormat::kW6,
+                                                  WeightFormat::kW4F};
 
 std::vector<float> Gaussian(int64_t count, uint32_t seed) {
   std::mt19937 generator(seed);
@@ -86,6 +87,38 @@ double BruteForce(std::span<const float> row) {
   return best;
 }
 
+// The least error of a W4F group under a row scale, over all halvings and codes.
+double BestFloatGroup(std::span<const float> group, double scale) {
+  double best = INFINITY;
+  for (int halvings = 0; halvings <= 15; ++halvings) {
+    double error = 0.0;
+    for (const float value : group) {
+      double nearest = INFINITY;
+      for (const int8_t level : numerics::kFloatLevels) {
+        nearest = std::min(
+            nearest, std::abs(static_cast<double>(value) - std::ldexp(level * scale, -halvings)));
+      }
+      error += nearest * nearest;
+    }
+    best = std::min(best, error);
+  }
+  return best;
+}
+
+// The least error of a row whose largest weight is 2 to 5, over a dense grid of row scales. Twice a
+// scale halved once more is the same, so an octave is all.
+double BruteForceFloats(std::span<const float> row) {
+  double best = INFINITY;
+  for (double scale = 0.45; scale < 0.91; scale *= 1.01) {
+    double error = 0.0;
+    for (size_t start = 0; start < row.size(); start += 32) {
+      error += BestFloatGroup(row.subspan(start, 32), scale);
+    }
+    best = std::min(best, error);
+  }
+  return best;
+}
+
 TEST(QuantizeTest, ComesNearBruteForce) {
   double found = 0.0;
   double best = 0.0;
@@ -100,6 +133,23 @@ TEST(QuantizeTest, ComesNearBruteForce) {
   EXPECT_LT(found, 1.08 * best);
 }
 
+TEST(QuantizeTest, FloatsComeNearBruteForce) {
+  double found = 0.0;
+  double best = 0.0;
+  for (uint32_t seed = 0; seed < 8; ++seed) {
+    std::vector<float> row = Gaussian(128, seed);
+    for (size_t col = 0; col < row.size(); ++col) {
+      row[col] *= col < 64 ? 1.0F : 0.11F;  // groups that need halvings
+    }
+    const double error = Quantize(row, {1, 128}, WeightFormat::kW4F).error;
+    const double reference = BruteForceFloats(row);
+    EXPECT_LT(error, 1.1 * reference) << "seed " << seed;
+    found += error;
+    best += reference;
+  }
+  EXPECT_LT(found, 1.03 * best);
+}
+
 TEST(QuantizeTest, GaussianErrorsAreWhatTheFormatsAllow) {
   const model::Shape shape = {32, 1024};
   const std::vector<float> weights = Gaussian(shape.size(), 1);
@@ -107,6 +157,8 @@ TEST(QuantizeTest, GaussianErrorsAreWhatTheFormatsAllow) {
   const QuantizedMatrix w6 = Quantize(weights, shape, WeightFormat::kW6);
   EXPECT_LT(RelativeError(w3.error, w3.energy), 0.0225);
   EXPECT_LT(RelativeError(w6.error, w6.energy), 0.0005);
+  const QuantizedMatrix floats = Quantize(weights, shape, WeightFormat::kW4F);
+  EXPECT_LT(RelativeError(floats.error, floats.energy), 0.0120);
 }
 
 TEST(QuantizeTest, ReportsTheErrorOfWhatItPacked) {
@@ -321,10 +373,16 @@ TEST(RowSearchTest, CodesStayInTheirRanges) {
       }
       for (const numerics::RowGroup& group : search.Quantize(row).groups) {
         const bool is_w3 = format == WeightFormat::kW3;
-        EXPECT_GE(group.scale, is_w3 ? -16 : 0);
-        EXPECT_LE(group.scale, is_w3 ? 15 : 63);
+        const bool is_float = format == WeightFormat::kW4F;
+        EXPECT_GE(group.scale, is_w3 ? -16 : is_float ? 1 : 0);
+        EXPECT_LE(group.scale, is_w3 ? 15 : is_float ? 1 : 63);
+        EXPECT_LE(group.halvings, is_float ? 15 : 0);
         EXPECT_THAT(group.codes,
-                    testing::Each(testing::AllOf(testing::Ge(0), testing::Le(is_w3 ? 7 : 63))));
+                    testing::Each(testing::AllOf(testing::Ge(0), testing::Le(is_w3      ? 7
+                                                                             : is_float ? 15
+                                                                                        : 63))));
+        // Zero has one code, so that the same weights give the same bytes everywhere.
+        EXPECT_TRUE(!is_float || !std::ranges::count(group.codes, 8));
       }
     }
   }

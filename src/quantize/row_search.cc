@@ -15,6 +15,11 @@
 // around its optima on the true error. Last, s is fitted by least squares to all codes of the row
 // and the codes are rounded once more under it.
 //
+// W4F has no parabolas: steps are powers of two apart, too far for one. But all groups of a row see
+// the same fraction of an octave, so errors are taken once on a grid of steps, eight an octave over
+// the octave and a half that can be best for the group; the row takes the fraction with the least
+// sum, and its scale is the largest step that a group wants under it.
+//
 // The inner loops run over 32 floats in plain arrays with no branch: seven comparisons with fixed
 // thresholds find the nearest of eight levels, which SSE2 does four at a time. Rejected: more trial
 // steps, more row scales and more integers a group, which cost 15 to 40 % of the speed for 0.05 to
@@ -26,6 +31,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "quantize/float_steps.h"
 
 namespace etch::quantize {
 namespace {
@@ -61,9 +67,22 @@ inline float SixBitLevel(float y) {
   return RoundNearest(y);
 }
 
+float Largest(const float* values) {
+  float largest = 0.0F;
+  for (size_t col = 0; col < static_cast<size_t>(numerics::kGroup); ++col) {
+    largest = std::max(largest, std::abs(values[col]));
+  }
+  return largest;
+}
+
+// The scale of a group relative to the row's.
+float GroupScale(const numerics::RowGroup& group) {
+  return std::ldexp(static_cast<float>(group.scale), -int{group.halvings});
+}
+
 numerics::RowGroup ZeroGroup(WeightFormat format) {
   numerics::RowGroup group;
-  group.scale = 0;
+  group.scale = format == WeightFormat::kW4F ? 1 : 0;
   group.codes.fill(format == WeightFormat::kW6 ? kSixBitZero : int8_t{0});
   return group;
 }
@@ -77,7 +96,8 @@ RowSearch::RowSearch(WeightFormat format, const numerics::LevelTables& levels, i
       optima_count_(format == WeightFormat::kW3 ? 4 : 1),
       min_scale_(format == WeightFormat::kW3 ? -16 : 0),
       max_scale_(format == WeightFormat::kW3 ? 15 : 63) {
-  ETCH_CHECK(format == WeightFormat::kW3 || format == WeightFormat::kW6);
+  ETCH_CHECK(format == WeightFormat::kW3 || format == WeightFormat::kW6 ||
+             format == WeightFormat::kW4F);
   ETCH_CHECK(importance.empty() || static_cast<int64_t>(importance.size()) == cols);
   for (size_t index = 0; index < tables_.size(); ++index) {
     Table& table = tables_[index];
@@ -111,6 +131,7 @@ RowSearch::RowSearch(WeightFormat format, const numerics::LevelTables& levels, i
   weighted_.assign(groups * kWidth, 0.0F);
   energies_.assign(groups, 0.0F);
   optima_.resize(groups);
+  float_errors_.resize(format == WeightFormat::kW4F ? groups : 0);
   codes_.groups.resize(groups);
 }
 
@@ -135,6 +156,10 @@ RowSearch::Sums RowSearch::Correlate(const Group& group, float inverse, size_t o
       level += y > table.thresholds[5] ? table.steps[5] : 0.0F;
       level += y > table.thresholds[6] ? table.steps[6] : 0.0F;
       levels[col] = level;
+    }
+  } else if (format_ == WeightFormat::kW4F) {
+    for (size_t col = 0; col < kWidth; ++col) {
+      levels[col] = FloatLevel(group.values[col] * inverse);
     }
   } else {
     for (size_t col = 0; col < kWidth; ++col) {
@@ -220,7 +245,53 @@ float RowSearch::PredictRow(float scale, float limit) const {
   return total;
 }
 
+// The row scale of W4F: errors on the grid, the best fraction of an octave, the largest step in
+// use.
+float RowSearch::FindFloatScale() {
+  std::array<float, kGrid> totals{};
+  for (size_t index = 0; index < float_errors_.size(); ++index) {
+    const Group group = GroupAt(index);
+    if (group.energy <= kNoEnergy) {
+      continue;
+    }
+    FloatErrors& at = float_errors_[index];
+    at.first = GridIndex(Largest(group.values) / kHighestPlace);
+    std::array<float, kGrid> least;
+    least.fill(group.energy);
+    for (size_t turn = 0; turn < at.errors.size(); ++turn) {
+      const int place = at.first + static_cast<int>(turn);
+      const float step = GridStep(place);
+      const Sums sums = Correlate(group, 1.0F / step, 0);
+      at.errors[turn] = group.energy - step * (2.0F * sums.xq - step * sums.qq);
+      float& best = least[FractionOf(place)];
+      best = std::min(best, at.errors[turn]);
+    }
+    for (size_t fraction = 0; fraction < totals.size(); ++fraction) {
+      totals[fraction] += least[fraction];
+    }
+  }
+  const auto fraction = static_cast<size_t>(std::ranges::min_element(totals) - totals.begin());
+  float scale = 0.0F;
+  for (size_t index = 0; index < float_errors_.size(); ++index) {
+    const FloatErrors& at = float_errors_[index];
+    float best = INFINITY;
+    float best_step = 0.0F;
+    for (size_t turn = 0; turn < at.errors.size() && energies_[index] > kNoEnergy; ++turn) {
+      const int place = at.first + static_cast<int>(turn);
+      if (FractionOf(place) == fraction && at.errors[turn] < best) {
+        best = at.errors[turn];
+        best_step = GridStep(place);
+      }
+    }
+    scale = std::max(scale, best_step);
+  }
+  return scale;
+}
+
 float RowSearch::FindScale() {
+  if (format_ == WeightFormat::kW4F) {
+    return FindFloatScale();
+  }
   float largest = 0.0F;
   for (size_t group = 0; group < optima_.size(); ++group) {
     const Group at = GroupAt(group);
@@ -257,16 +328,22 @@ float RowSearch::FindScale() {
 
 // Codes of a group under the step out.scale · scale; returns their error.
 float RowSearch::Encode(const Group& group, float scale, numerics::RowGroup& out) const {
-  if (out.scale == 0) {
+  const float step = GroupScale(out) * scale;
+  if (step == 0.0F) {
     return group.energy;
   }
-  const float step = static_cast<float>(out.scale) * scale;
   const float inverse = 1.0F / step;
   std::array<float, kWidth> levels;
   if (format_ == WeightFormat::kW6) {
     for (size_t col = 0; col < kWidth; ++col) {
       levels[col] = SixBitLevel(group.values[col] * inverse);
       out.codes[col] = static_cast<int8_t>(static_cast<int>(levels[col]) + kSixBitZero);
+    }
+  } else if (format_ == WeightFormat::kW4F) {
+    for (size_t col = 0; col < kWidth; ++col) {
+      const float y = group.values[col] * inverse;
+      out.codes[col] = FloatCode(y);
+      levels[col] = FloatLevel(y);
     }
   } else {
     const Table& table = tables_[out.table];
@@ -288,10 +365,38 @@ float RowSearch::Encode(const Group& group, float scale, numerics::RowGroup& out
   return error;
 }
 
+// The halvings that put the largest weight in reach, tried on the true error.
+RowSearch::Sums RowSearch::FitFloatGroup(const Group& group, float scale,
+                                         numerics::RowGroup& out) const {
+  const float largest = Largest(group.values);
+  Sums best_sums;
+  float best = INFINITY;
+  for (int halvings = 0; halvings <= kMaxHalvings; ++halvings) {
+    const float step = std::ldexp(scale, -halvings);
+    if (halvings < kMaxHalvings && largest < kLowestPlace * step) {
+      continue;
+    }
+    const Sums sums = Correlate(group, 1.0F / step, 0);
+    const float error = group.energy - step * (2.0F * sums.xq - step * sums.qq);
+    if (error < best) {
+      best = error;
+      best_sums = sums;
+      out.halvings = static_cast<uint8_t>(halvings);
+    }
+    if (largest > 0.5F * kHighestPlace * step) {
+      break;  // the next step would be out of reach
+    }
+  }
+  return best_sums;
+}
+
 // The integers next to each optimum, tried on the true error. Returns the sums of the best.
 RowSearch::Sums RowSearch::FitGroup(size_t index, float scale, numerics::RowGroup& out) const {
   const Group group = GroupAt(index);
   out = ZeroGroup(format_);
+  if (format_ == WeightFormat::kW4F) {
+    return FitFloatGroup(group, scale, out);
+  }
   Sums best_sums;
   float best = group.energy;
   const float inverse = 1.0F / scale;
@@ -355,7 +460,7 @@ const RowCodes& RowSearch::Quantize(std::span<const float> row) {
   for (size_t group = 0; group < optima_.size() && scale > 0.0F; ++group) {
     numerics::RowGroup& codes = codes_.groups[group];
     const Sums sums = FitGroup(group, scale, codes);
-    const double place = codes.scale;
+    const auto place = static_cast<double>(GroupScale(codes));
     numerator += place * static_cast<double>(sums.xq);
     denominator += place * place * static_cast<double>(sums.qq);
   }

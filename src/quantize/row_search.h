@@ -24,7 +24,7 @@ struct RowCodes {
 // Not thread-safe: each thread has its own, and its memory is reused from row to row.
 class RowSearch {
  public:
-  // `importance`: cols non-negative values, or empty for flat. `format`: W3 or W6.
+  // `importance`: cols non-negative values, or empty for flat. `format`: W3, W6 or W4F.
   RowSearch(numerics::WeightFormat format, const numerics::LevelTables& levels, int64_t cols,
             std::span<const float> importance);
 
@@ -55,6 +55,11 @@ class RowSearch {
   };
   // The four optima of W3 (table × sign); W6 has the first alone.
   using Optima = std::array<Optimum, 4>;
+  // W4F: the errors of a group under consecutive steps of a grid of eight an octave.
+  struct FloatErrors {
+    int first = 0;
+    std::array<float, 12> errors{};
+  };
 
   // The weights of one group, scaled so that the largest of the row lies in [0.5, 1).
   struct Group {
@@ -69,6 +74,8 @@ class RowSearch {
   float SmallestStep(const Group& group, size_t optimum) const;
   Optimum FindOptimum(const Group& group, size_t optimum) const;
   float FindScale();
+  float FindFloatScale();
+  Sums FitFloatGroup(const Group& group, float scale, numerics::RowGroup& out) const;
   float PredictRow(float scale, float limit) const;
   Sums FitGroup(size_t group, float scale, numerics::RowGroup& out) const;
   float Encode(const Group& group, float scale, numerics::RowGroup& out) const;
@@ -85,6 +92,7 @@ class RowSearch {
   std::vector<float> weighted_;
   std::vector<float> energies_;
   std::vector<Optima> optima_;
+  std::vector<FloatErrors> float_errors_;  // W4F only
   RowCodes codes_;
 };
 

@@ -87,6 +87,18 @@ class CommandLine(Case):
         self.assertGreater(arithmetic["top1"], weights["top1"])
         self.assertIsNone(etch_json("eval", source, "--backend", "float", *text)["kl"])
 
+    def test_four_bit_floats_run_the_same_on_every_backend(self):
+        etch("compile", DATA / "models/stories260K.gguf", "-o", self.image, "--recipe", "w4f")
+        shown = etch_json("inspect", self.image, "--tensors")
+        self.assertEqual({tensor["format"] for tensor in shown["tensors"]}, {"W4F"})
+        question = ["-p", "Once upon a time", "-n", "40", "--greedy", "--raw"]
+        answers = {etch("run", self.image, *question, "--backend", backend).stdout
+                   for backend in ("cpu", "reference")}
+        self.assertEqual(len(answers), 1)
+        text = ["--text", DATA / "text/tinystories_sample.txt", "--max-tokens", "1000"]
+        arithmetic = etch_json("eval", self.image, "--against", self.image, *text)
+        self.assertLess(arithmetic["kl"], 0.005)
+
     def test_standalone_is_the_model(self):
         program_file = self.folder / "stories"
         etch("compile", DATA / "models/stories260K.gguf", "-o", program_file, "--standalone")
@@ -120,11 +132,7 @@ class CommandLine(Case):
         raw = etch_json("run", self.image, "-p", "Hello", "-n", "5", "--greedy", "--raw")
         self.assertGreater(answer["prompt_tokens"], raw["prompt_tokens"])
 
-    def test_bench_info_help_and_completion(self):
-        self.compile()
-        bench = etch_json("bench", self.image, "--prompt", "16", "-n", "8")
-        self.assertGreater(bench["decode"][0]["tokens_per_s"], 0)
-        self.assertGreater(bench["limits"]["read_gb_s"], 0)
+    def test_info_help_and_completion(self):
         self.assertIn("generic", etch_json("info")["isa"])
         for command in ("compile", "inspect", "run", "serve", "eval", "adapter", "bench"):
             self.assertIn(command, etch("--help").stdout)

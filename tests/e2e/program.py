@@ -66,9 +66,9 @@ def make_adapter(out, seed, *options):
                    check=True, capture_output=True)
 
 
-def make_tiny_model(out):
+def make_tiny_model(out, *options):
     """A small model with a chat template, as a Hugging Face directory."""
-    subprocess.run([sys.executable, SOURCE / "tools/make_tiny_model.py", "--out", out],
+    subprocess.run([sys.executable, SOURCE / "tools/make_tiny_model.py", "--out", out, *options],
                    check=True, capture_output=True)
 
 

@@ -28,10 +28,10 @@ std::vector<const SourceFile*> CppFiles() {
 }
 
 // The header that a source must include first, relative to its include root, if there is one: that
-// of foo.cc and foo_test.cc is foo.h.
+// of foo.cc, foo_test.cc and foo_bench.cc is foo.h.
 std::string OwnHeader(const std::string& path) {
   fs::path stem = fs::path(path).replace_extension();
-  for (const std::string ending : {"", "_test"}) {
+  for (const std::string ending : {"", "_test", "_bench"}) {
     const std::string name = stem.generic_string();
     const std::string header =
         name.ends_with(ending) ? name.substr(0, name.size() - ending.size()) + ".h" : "";

@@ -142,5 +142,20 @@ TEST(Layering, ArchitectureShowsTheSameTable) {
   EXPECT_EQ(shown.size(), ReadLayers().edges.size());
 }
 
+// The sanitizers' builds in ./check make the target unit_tests only: a program that is labelled
+// elsewhere would not be in it, and ctest would pass over its tests without a word.
+TEST(Targets, UnitTestsAreAllInTheirTarget) {
+  int labelled = 0;
+  for (const SourceFile* file : CodeFilesIn("", {".cmake", "CMakeLists.txt"})) {
+    for (const std::string& line : file->lines) {
+      if (line.find("LABELS unit") != std::string::npos) {
+        ++labelled;
+        EXPECT_EQ(file->path, "cmake/EtchModule.cmake") << "use etch_unit_tests()";
+      }
+    }
+  }
+  EXPECT_GT(labelled, 0);
+}
+
 }  // namespace
 }  // namespace etch::repo

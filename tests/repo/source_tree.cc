@@ -224,7 +224,8 @@ Edges ParseEdgeTable(const std::vector<std::string>& lines) {
 }
 
 std::vector<CMakeModule> ParseModules(const std::vector<std::string>& lines) {
-  static const std::set<std::string> kKeywords = {"NAME", "DEPS", "SRCS", "LIBS", "TESTS", "FUZZ"};
+  static const std::set<std::string> kKeywords = {"NAME",  "DEPS",  "SRCS", "LIBS",
+                                                  "TESTS", "BENCH", "FUZZ"};
   std::string text;
   for (const std::string& line : lines) {
     text += line.substr(0, line.find('#')) + "\n";
@@ -263,7 +264,8 @@ std::vector<CMakeModule> ParseModules(const std::vector<std::string>& lines) {
 bool IsTestOnly(std::string_view path) {
   const std::string stem = fs::path(path).stem().string();
   const std::vector<std::string> words = SplitWords(stem, "_");
-  return std::ranges::count(words, "test") > 0 || std::ranges::count(words, "fuzz") > 0;
+  return std::ranges::count(words, "test") > 0 || std::ranges::count(words, "fuzz") > 0 ||
+         stem.ends_with("_bench");
 }
 
 std::string TopFolder(std::string_view path) {

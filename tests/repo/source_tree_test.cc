@@ -70,6 +70,8 @@ TEST(SourceTree, KnowsWhatOnlyTestsUse) {
   EXPECT_TRUE(IsTestOnly("src/base/file_test.cc"));
   EXPECT_TRUE(IsTestOnly("src/image/test_image.h"));
   EXPECT_TRUE(IsTestOnly("src/formats/gguf_fuzz.cc"));
+  EXPECT_TRUE(IsTestOnly("src/engine/limits_bench.h"));
+  EXPECT_FALSE(IsTestOnly("src/cli/bench_command.cc"));
   EXPECT_FALSE(IsTestOnly("src/base/file.cc"));
   EXPECT_FALSE(IsTestOnly("src/base/latest.cc"));
 }

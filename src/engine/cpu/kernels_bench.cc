@@ -2,6 +2,8 @@
 // attention over short and long contexts, and the element-wise operations at the widths of an 8B
 // model. The matrices stay in the last-level cache: what is measured is the kernel, not the memory.
 
+#include "engine/cpu/kernels.h"
+
 #include <benchmark/benchmark.h>
 
 #include <random>
@@ -166,7 +168,8 @@ bool RegisterAll() {
   for (const KernelSet* kernels : AvailableKernels()) {
     const std::string isa(kernels->isa);
     const bool plain = isa == "generic";
-    for (const WeightFormat format : {WeightFormat::kW3, WeightFormat::kW6, WeightFormat::kW8}) {
+    for (const WeightFormat format :
+         {WeightFormat::kW3, WeightFormat::kW6, WeightFormat::kW8, WeightFormat::kW4F}) {
       for (const ActivationFormat input : {ActivationFormat::kA8, ActivationFormat::kA16}) {
         const std::string name = "multiply/" + isa + "/" +
                                  std::string(numerics::FormatName(format)) +

@@ -3,6 +3,7 @@
 // input, so the unpacking is shared by a batch. The inner loops have fixed lengths and no branches,
 // which lets the compiler use whatever vectors the build allows.
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -28,10 +29,11 @@ constexpr size_t kLanes = 64;   // bytes of a vector: 16 rows times 4 columns
 constexpr size_t kVectors = 8;  // of a group
 constexpr auto kRows = static_cast<size_t>(kTileRows);
 
-// Levels of one group, (vector, lane), and the scale of each row.
+// Levels of one group, (vector, lane), the scale of each row and the halvings that follow it.
 struct GroupLevels {
   std::array<std::array<int16_t, kLanes>, kVectors> levels;
   std::array<int32_t, kRows> scales;
+  std::array<int32_t, kRows> halvings;  // W4F
 };
 
 const uint8_t* Raw(const std::byte* bytes) { return reinterpret_cast<const uint8_t*>(bytes); }
@@ -99,8 +101,9 @@ void UnpackW8(const uint8_t* codes, GroupLevels& out) {
 }
 
 // The codes of one group of one column, as 16-bit integers.
-std::array<int16_t, kGroup> Codes(const std::byte* record, ActivationFormat format) {
-  std::array<int16_t, kGroup> codes;
+using Codes = std::array<int16_t, kGroup>;
+Codes CodesOf(const std::byte* record, ActivationFormat format) {
+  Codes codes;
   const auto* low = reinterpret_cast<const int8_t*>(record);
   for (size_t index = 0; index < codes.size(); ++index) {
     codes[index] = format == ActivationFormat::kA8
@@ -110,9 +113,23 @@ std::array<int16_t, kGroup> Codes(const std::byte* record, ActivationFormat form
   return codes;
 }
 
-// acc[row] += round(P · scale / 2^shift) for the sixteen rows of the tile.
-void AccumulateGroup(const GroupLevels& group, const std::array<int16_t, kGroup>& codes, int shift,
-                     std::array<int32_t, kRows>& acc) {
+// The scale is the factor of the guard bits.
+void UnpackW4F(const uint8_t* params, const uint8_t* codes, GroupLevels& out) {
+  out.scales.fill(1 << numerics::GuardBits(WeightFormat::kW4F));
+  for (size_t row = 0; row < kRows; ++row) {
+    out.halvings[row] = (params[row % 8] >> (row < 8 ? 0 : 4)) & 15;
+  }
+  for (size_t vector = 0; vector < kVectors; ++vector) {
+    const uint8_t* plane = codes + vector % 4 * kLanes;
+    const int shift = vector < 4 ? 0 : 4;
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      out.levels[vector][lane] = numerics::kFloatLevels[(plane[lane] >> shift) & 15];
+    }
+  }
+}
+
+// P · scale of the sixteen rows of the tile.
+std::array<int32_t, kRows> ScaledProducts(const GroupLevels& group, const Codes& codes) {
   std::array<int32_t, kRows> products{};
   for (size_t vector = 0; vector < kVectors; ++vector) {
     const int16_t* levels = group.levels[vector].data();
@@ -122,9 +139,31 @@ void AccumulateGroup(const GroupLevels& group, const std::array<int16_t, kGroup>
                        levels[4 * row + 2] * inputs[2] + levels[4 * row + 3] * inputs[3];
     }
   }
+  for (size_t row = 0; row < kRows; ++row) {
+    products[row] *= group.scales[row];
+  }
+  return products;
+}
+
+// acc[row] += round(S / 2^shift) for the sixteen rows of the tile.
+void AccumulateGroup(const GroupLevels& group, const Codes& codes, int shift,
+                     std::array<int32_t, kRows>& acc) {
+  const std::array<int32_t, kRows> sums = ScaledProducts(group, codes);
   const int32_t half = shift == 0 ? 0 : 1 << (shift - 1);
   for (size_t row = 0; row < kRows; ++row) {
-    acc[row] += (products[row] * group.scales[row] + half) >> shift;
+    acc[row] += (sums[row] + half) >> shift;
+  }
+}
+
+// The same for W4F, where each row has halvings of its own: slower without a vector shift by lane.
+// Shifts above 31 give 0, as 31 does (contract §14).
+void AccumulateHalved(const GroupLevels& group, const Codes& codes, int shift,
+                      std::array<int32_t, kRows>& acc) {
+  const std::array<int32_t, kRows> sums = ScaledProducts(group, codes);
+  for (size_t row = 0; row < kRows; ++row) {
+    const int places = std::min(shift + group.halvings[row], 31);
+    const auto half = static_cast<int32_t>((uint32_t{1} << places) >> 1);
+    acc[row] += (sums[row] + half) >> places;
   }
 }
 
@@ -133,27 +172,30 @@ void MultiplyTile(const WeightView& view, const InputPanel& inputs, int64_t bloc
   const std::byte* header = view.data + tile * numerics::TileBytes(view.format, view.cols);
   const uint8_t* params = Raw(header + numerics::kTileHeaderBytes);
   const uint8_t* codes = params + numerics::ParamBytes(view.format, view.cols);
-  const int base = numerics::BaseShift(view.format, inputs.format());
+  const int result_shift = numerics::ResultShift(view.format, inputs.format());
   const int weight_base = numerics::BaseShift(view.format, ActivationFormat::kA8);
   const int64_t columns = inputs.BlockWidth(block);
   const std::byte* record = inputs.Block(block);
   std::array<std::array<int32_t, kRows>, kBlockColumns> acc{};
   GroupLevels levels;
+  const auto accumulate = view.format == WeightFormat::kW4F ? AccumulateHalved : AccumulateGroup;
   for (int64_t group = 0; group < numerics::GroupCount(view.cols); ++group) {
     if (view.format == WeightFormat::kW3) {
       UnpackW3(view, params, codes, levels);
     } else if (view.format == WeightFormat::kW6) {
       UnpackW6(params, codes, levels);
+    } else if (view.format == WeightFormat::kW4F) {
+      UnpackW4F(params, codes, levels);
     } else {
       UnpackW8(codes, levels);
     }
-    params += view.format == WeightFormat::kW8 ? 0 : 12;
+    params += numerics::GroupParamBytes(view.format);
     codes += numerics::GroupCodeBytes(view.format);
     for (int64_t column = 0; column < columns; ++column) {
       GroupTerms terms;
       std::memcpy(&terms, record + inputs.record_bytes() - sizeof terms, sizeof terms);
-      AccumulateGroup(levels, Codes(record, inputs.format()), weight_base + terms.shift,
-                      acc[static_cast<size_t>(column)]);
+      accumulate(levels, CodesOf(record, inputs.format()), weight_base + terms.shift,
+                 acc[static_cast<size_t>(column)]);
       record += inputs.record_bytes();
     }
   }
@@ -163,7 +205,7 @@ void MultiplyTile(const WeightView& view, const InputPanel& inputs, int64_t bloc
       const int64_t at = block * kBlockColumns + column;
       out[at * out_stride + row] = numerics::FinishRow(
           acc[static_cast<size_t>(column)][static_cast<size_t>(row % kTileRows)], scale,
-          inputs.max_shift(at), inputs.point(), base);
+          inputs.max_shift(at), inputs.point(), result_shift);
     }
   }
 }

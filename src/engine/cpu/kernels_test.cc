@@ -96,28 +96,37 @@ TEST_P(KernelsMatch, AtTheBounds) {
     numerics::PackRowScale(data, row, {0xffff, static_cast<int8_t>(-20 - row)});
     for (int64_t group = 0; group < numerics::GroupCount(cols); ++group) {
       numerics::RowGroup values;
-      values.codes.fill(static_cast<int8_t>(format == WeightFormat::kW3   ? row % 2
-                                            : format == WeightFormat::kW6 ? 63 * (row % 2)
-                                            : row % 3 == 0                ? -127
-                                            : row % 3 == 1                ? 127
-                                                                          : -128));
+      values.codes.fill(static_cast<int8_t>(format == WeightFormat::kW3    ? row % 2
+                                            : format == WeightFormat::kW6  ? 63 * (row % 2)
+                                            : format == WeightFormat::kW4F ? 7 + 8 * (row % 2)
+                                            : row % 3 == 0                 ? -127
+                                            : row % 3 == 1                 ? 127
+                                                                           : -128));
       values.scale = static_cast<int8_t>(format == WeightFormat::kW3   ? -16
                                          : format == WeightFormat::kW6 ? 63
                                                                        : 1);
+      if (format == WeightFormat::kW4F && row >= 4) {  // others at the bound, these far below
+        values.halvings = static_cast<uint8_t>((row + group) % 16);
+      }
       numerics::PackGroup(format, cols, data, row, group, values);
     }
   }
   const numerics::WeightView view{format, 16, cols, data.data(), &levels};
-  std::vector<Activation> inputs(3);
+  std::vector<Activation> inputs(4);
   std::vector<int32_t> values(static_cast<size_t>(cols), numerics::kMax32);
   numerics::QuantizeActivation(values, GetParam().input, inputs[0]);
   for (size_t index = 0; index < values.size(); index += 2) {
     values[index] = index % 64 == 0 ? -numerics::kMax32 : 1;
   }
   numerics::QuantizeActivation(values, GetParam().input, inputs[1]);
+  // Every other block the widest spread below the largest, and full: the largest shifts there are.
+  for (size_t index = 0; index < values.size(); ++index) {
+    values[index] = index / 32 % 2 == 0 ? numerics::kMax32 : 65535;
+  }
+  numerics::QuantizeActivation(values, GetParam().input, inputs[2]);
   // A16: high planes of 127 and low planes of -128.
   std::fill(values.begin(), values.end(), 126 * 256 + 128);
-  numerics::QuantizeActivation(values, GetParam().input, inputs[2]);
+  numerics::QuantizeActivation(values, GetParam().input, inputs[3]);
   ExpectEqual(GetParam(), view, inputs);
   for (const Activation& input : inputs) {  // the way of one column
     ExpectEqual(GetParam(), view, {input});
@@ -127,7 +136,8 @@ TEST_P(KernelsMatch, AtTheBounds) {
 std::vector<Case> Cases() {
   std::vector<Case> cases;
   for (const KernelSet* kernels : AvailableKernels()) {
-    for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6, WeightFormat::kW8}) {
+    for (const WeightFormat weights :
+         {WeightFormat::kW3, WeightFormat::kW6, WeightFormat::kW8, WeightFormat::kW4F}) {
       for (const ActivationFormat input : {ActivationFormat::kA8, ActivationFormat::kA16}) {
         cases.push_back({kernels, weights, input});
       }

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/bytes.h"
@@ -49,6 +50,7 @@ Result<std::unique_ptr<SessionState>> KvTiles::Create(const model::Config& confi
   std::unique_ptr<KvTiles> cache(new KvTiles());
   cache->memory_ = static_cast<std::byte*>(memory);
   cache->size_bytes_ = bytes;
+  cache->heads_ = heads;
   cache->tiles_ = tiles;
   cache->kv_heads_ = config.n_kv_heads;
   cache->head_dim_ = config.head_dim;
@@ -96,6 +98,45 @@ void KvTiles::Store(int64_t layer, int64_t kv_head, int64_t position, const int3
       const int64_t channel = begin + static_cast<int64_t>(index);
       values[channel * 4 + lane % 4] = static_cast<int8_t>(codes[index]);
     }
+  }
+}
+
+void KvTiles::FillWithZeros(int64_t begin, int64_t end) {
+  for (int64_t head = 0; head < heads_; ++head) {
+    for (int64_t position = begin; position < end;) {
+      const int64_t tile = head * tiles_ + position / kKeyTile;
+      const int64_t lane = position % kKeyTile;
+      if (const int64_t whole = (end - position) / kKeyTile; lane == 0 && whole > 0) {
+        ClearTiles(tile, whole);
+        position += whole * kKeyTile;
+      } else {
+        ClearLane(tile, lane);
+        ++position;
+      }
+    }
+  }
+}
+
+void KvTiles::ClearTiles(int64_t tile, int64_t count) {
+  const auto clear = [&](auto* array, int64_t of_a_tile) {
+    std::fill_n(array + tile * of_a_tile, count * of_a_tile, 0);
+  };
+  clear(keys_, head_dim_ * kKeyTile);
+  clear(values_, value_channels_ * kKeyTile);
+  clear(key_shifts_, blocks_ * kKeyTile);
+  clear(value_shifts_, blocks_ * kKeyTile);
+}
+
+void KvTiles::ClearLane(int64_t tile, int64_t lane) {
+  for (int64_t channel = 0; channel < head_dim_; ++channel) {
+    keys_[tile * head_dim_ * kKeyTile + (channel / 2 * kKeyTile + lane) * 2 + channel % 2] = 0;
+  }
+  for (int64_t channel = 0; channel < value_channels_; ++channel) {
+    values_[((tile * 4 + lane / 4) * value_channels_ + channel) * 4 + lane % 4] = 0;
+  }
+  for (int64_t block = 0; block < blocks_; ++block) {
+    key_shifts_[(tile * blocks_ + block) * kKeyTile + lane] = 0;
+    value_shifts_[(tile * blocks_ + block) * kKeyTile + lane] = 0;
   }
 }
 

@@ -4,7 +4,8 @@
 // A half of a group (8 rows × 32 columns) is eight registers of 32 levels, one byte each. There is
 // no 8-bit dot product, so there are two ways to P:
 //
-//   bytes   A8 input with W3 or W6. Levels are raised by 32 and so unsigned, 0 … 63; vpmaddubsw
+//   bytes   A8 input with W3, W6 or W4F. Levels are raised by 32 and so unsigned, 0 … 63;
+//   vpmaddubsw
 //           multiplies them by the input's signed codes and adds neighbours: at most 2 · 63 · 128 =
 //           16,128, and two of these still fit 16 bits (32,256). vpmaddwd by ones widens the pair
 //           of them to the lane's 32 bits. The bias of the input's record takes the 32 back.
@@ -71,8 +72,9 @@ ETCH_INLINE __m256i MaskOfBits(int32_t bits) {
   return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits), own), own);
 }
 
-// A format unpacks half a group: eight registers of levels, raised by kRaised, and the scales of
-// the rows. Round() is round(P · scale / 2^shift) under the terms of the input's record.
+// A format unpacks half a group: eight registers of levels, raised by kRaised, and the scales (W4F:
+// halvings) of the rows. Round() is round(P · scale / 2^shift) under the terms of the input's
+// record.
 struct W3 {
   static constexpr int64_t kParamBytes = 12;
   static constexpr int64_t kCodeBytes = 192;
@@ -189,6 +191,44 @@ struct W8 {
     return _mm256_srav_epi32(_mm256_add_epi32(products, BroadcastWord(terms + 4)),
                              BroadcastWord(terms + 8));
   }
+};
+
+struct W4F {
+  static constexpr int64_t kParamBytes = 8;
+  static constexpr int64_t kCodeBytes = 256;
+  static constexpr int kRaised = 32;
+
+  explicit W4F(const WeightView& /*view*/) {
+    static_assert(sizeof(numerics::kFloatLevels) == sizeof(__m128i));
+    __m128i levels;
+    std::memcpy(&levels, numerics::kFloatLevels.data(), sizeof levels);
+    lookup = _mm256_add_epi8(_mm256_broadcastsi128_si256(levels), _mm256_set1_epi8(kRaised));
+  }
+
+  ETCH_INLINE void Unpack(const uint8_t* /*params*/, const uint8_t* codes, int half,
+                          __m256i* levels) const {
+    const __m256i low4 = _mm256_set1_epi8(15);
+    for (int vector = 0; vector < 4; ++vector) {
+      const __m256i plane = Load(codes + 64 * vector + 32 * half);
+      levels[vector] = _mm256_shuffle_epi8(lookup, _mm256_and_si256(plane, low4));
+      levels[vector + 4] =
+          _mm256_shuffle_epi8(lookup, _mm256_and_si256(_mm256_srli_epi16(plane, 4), low4));
+    }
+  }
+  // The halvings of each row, which join the shift.
+  ETCH_INLINE static __m256i Scale(const uint8_t* params, int half) {
+    return Nibbles(params, half);
+  }
+  ETCH_INLINE static __m256i Round(__m256i products, __m256i halvings, const std::byte* terms) {
+    // |S| < 2^29, so that from a shift of 30 on nothing is left; 31 does for all that are larger.
+    const __m256i shift = _mm256_min_epi32(_mm256_add_epi32(BroadcastWord(terms + 8), halvings),
+                                           _mm256_set1_epi32(31));
+    const __m256i half = _mm256_srli_epi32(_mm256_sllv_epi32(_mm256_set1_epi32(1), shift), 1);
+    const __m256i raised = _mm256_slli_epi32(products, numerics::GuardBits(WeightFormat::kW4F));
+    return _mm256_srav_epi32(_mm256_add_epi32(raised, half), shift);
+  }
+
+  __m256i lookup;
 };
 
 // The bytes of even places and those of odd places, as signed words.
@@ -365,7 +405,7 @@ struct Matrix {
         param_bytes(numerics::ParamBytes(view.format, view.cols)),
         groups(numerics::GroupCount(view.cols)),
         rows(view.rows),
-        base(numerics::BaseShift(view.format, input)) {}
+        base(numerics::ResultShift(view.format, input)) {}
 
   ETCH_INLINE const uint8_t* Tile(int64_t tile) const { return data + tile * tile_bytes; }
   ETCH_INLINE const uint8_t* Params(int64_t tile) const {
@@ -540,6 +580,8 @@ void Multiply(const WeightView& weights, const InputPanel& inputs, int64_t tile_
       return MultiplyInput<W3>(weights, inputs, tile_begin, tile_end, out, out_stride);
     case WeightFormat::kW6:
       return MultiplyInput<W6>(weights, inputs, tile_begin, tile_end, out, out_stride);
+    case WeightFormat::kW4F:
+      return MultiplyInput<W4F>(weights, inputs, tile_begin, tile_end, out, out_stride);
     default:
       return MultiplyInput<W8>(weights, inputs, tile_begin, tile_end, out, out_stride);
   }

@@ -86,7 +86,8 @@ ETCH_INLINE __m512i Nibbles(const uint8_t* bytes) {
                           _mm512_set1_epi32(15));
 }
 
-// A format unpacks one group: eight registers of unsigned levels and the scales of the rows.
+// A format unpacks one group: eight registers of unsigned levels, and for each row the scale (W3,
+// W6) or the halvings (W4F) of the group.
 // kBiasShift: what the record's bias (for levels raised by 32) is to be shifted by.
 struct W3 {
   static constexpr WeightFormat kFormat = WeightFormat::kW3;
@@ -183,6 +184,34 @@ struct W8 {
   }
 };
 
+struct W4F {
+  static constexpr WeightFormat kFormat = WeightFormat::kW4F;
+  static constexpr int64_t kParamBytes = 8;
+  static constexpr int64_t kCodeBytes = 256;
+  static constexpr int kBiasShift = 0;
+
+  explicit W4F(const WeightView& /*view*/) {
+    constexpr auto kLevels = numerics::kFloatLevels;  // no symbol that other objects share
+    alignas(64) std::array<uint8_t, 64> table;
+    for (size_t index = 0; index < 64; ++index) {
+      table[index] = static_cast<uint8_t>(kLevels[index & 15] + 32);
+    }
+    lookup = _mm512_load_si512(table.data());
+  }
+
+  ETCH_INLINE void Unpack(const uint8_t* params, const uint8_t* codes, __m512i* levels,
+                          __m512i& scale) const {
+    for (int vector = 0; vector < 4; ++vector) {
+      const __m512i plane = Load(codes + 64 * vector);
+      levels[vector] = _mm512_permutexvar_epi8(plane, lookup);
+      levels[vector + 4] = _mm512_permutexvar_epi8(_mm512_srli_epi16(plane, 4), lookup);
+    }
+    scale = Nibbles(params);
+  }
+
+  __m512i lookup;  // the low four bits of a byte are the code
+};
+
 ETCH_INLINE __m512i BroadcastTerm(const std::byte* terms, int64_t offset) {
   int32_t value = 0;
   std::memcpy(&value, terms + offset, sizeof value);
@@ -214,6 +243,14 @@ ETCH_INLINE __m512i GroupSum(const __m512i* levels, __m512i scale, const std::by
   if constexpr (Format::kFormat == WeightFormat::kW6) {  // base shift 2
     half = _mm512_max_epi32(_mm512_slli_epi32(half, 2), _mm512_set1_epi32(2));
     shift = _mm512_add_epi32(shift, _mm512_set1_epi32(2));
+  }
+  if constexpr (Format::kFormat == WeightFormat::kW4F) {
+    // The halvings of a row join its shift. |S| < 2^29, so that from a shift of 30 on nothing is
+    // left; 31 does for all that are larger.
+    const __m512i halved = _mm512_min_epi32(_mm512_add_epi32(shift, scale), _mm512_set1_epi32(31));
+    half = _mm512_srli_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), halved), 1);
+    const __m512i raised = _mm512_slli_epi32(products, numerics::GuardBits(Format::kFormat));
+    return _mm512_srav_epi32(_mm512_add_epi32(raised, half), halved);
   }
   const __m512i scaled =
       Format::kFormat == WeightFormat::kW8 ? products : _mm512_mullo_epi32(products, scale);
@@ -269,7 +306,7 @@ struct Matrix {
   int64_t param_bytes;  // padded, of a tile
   int64_t groups;
   int64_t rows;
-  int base;
+  int result_shift;
 
   Matrix(const WeightView& view, ActivationFormat input)
       : data(reinterpret_cast<const uint8_t*>(view.data)),
@@ -277,7 +314,7 @@ struct Matrix {
         param_bytes(numerics::ParamBytes(view.format, view.cols)),
         groups(numerics::GroupCount(view.cols)),
         rows(view.rows),
-        base(numerics::BaseShift(view.format, input)) {}
+        result_shift(numerics::ResultShift(view.format, input)) {}
 
   const uint8_t* Tile(int64_t tile) const { return data + tile * tile_bytes; }
   const uint8_t* Params(int64_t tile) const { return Tile(tile) + numerics::kTileHeaderBytes; }
@@ -291,7 +328,8 @@ void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& i
                  int64_t tile_begin, int64_t tile_end, int32_t* out) {
   constexpr int64_t kRecord = kWide ? 80 : 48;
   const std::byte* records = inputs.Block(0);
-  const int exponent = inputs.max_shift(0) + matrix.base - inputs.point() + numerics::kPoint;
+  const int exponent =
+      inputs.max_shift(0) + matrix.result_shift - inputs.point() + numerics::kPoint;
   for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
     const uint8_t* params = matrix.Params(tile);
     const uint8_t* codes = matrix.Codes(tile);
@@ -357,7 +395,8 @@ void MultiplyBlock(const Format& format, const Matrix& matrix, const InputPanel&
   }
   for (int64_t column = 0; column < columns; ++column) {
     const int64_t at = block * kBlockColumns + column;
-    const int exponent = inputs.max_shift(at) + matrix.base - inputs.point() + numerics::kPoint;
+    const int exponent =
+        inputs.max_shift(at) + matrix.result_shift - inputs.point() + numerics::kPoint;
     for (int which = 0; which < kTiles; ++which) {
       FinishTile(matrix.Tile(tile + which), acc[column * kTiles + which], exponent,
                  matrix.RowsOf(tile + which), out + at * out_stride + (tile + which) * kRows);
@@ -405,6 +444,8 @@ void Multiply(const WeightView& weights, const InputPanel& inputs, int64_t tile_
       return MultiplyInput<W3>(weights, inputs, tile_begin, tile_end, out, out_stride);
     case WeightFormat::kW6:
       return MultiplyInput<W6>(weights, inputs, tile_begin, tile_end, out, out_stride);
+    case WeightFormat::kW4F:
+      return MultiplyInput<W4F>(weights, inputs, tile_begin, tile_end, out, out_stride);
     default:
       return MultiplyInput<W8>(weights, inputs, tile_begin, tile_end, out, out_stride);
   }

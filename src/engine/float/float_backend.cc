@@ -17,6 +17,16 @@ using model::Role;
 
 struct TwinState : SessionState {
   std::vector<numerics::TwinCache> layers;
+  int64_t width = 0;  // values of one token in a layer's keys, and in its values
+
+  void FillWithZeros(int64_t begin, int64_t end) override {
+    for (numerics::TwinCache& layer : layers) {
+      for (std::vector<float>* cache : {&layer.keys, &layer.values}) {
+        cache->resize(static_cast<size_t>(begin * width));
+        cache->resize(static_cast<size_t>(end * width));
+      }
+    }
+  }
 };
 
 class FloatBackend : public Backend {
@@ -30,6 +40,7 @@ class FloatBackend : public Backend {
   Result<std::unique_ptr<SessionState>> NewState(int64_t /*context*/) const override {
     auto state = std::make_unique<TwinState>();
     state->layers.resize(static_cast<size_t>(config_.n_layers));
+    state->width = config_.kv_dim();
     return state;
   }
   int64_t kv_bytes_per_token() const override {
@@ -113,7 +124,7 @@ void FloatBackend::WriteLogits(std::span<const Column> columns, std::span<const 
       continue;
     }
     for (size_t token = 0; token < vocabulary; ++token) {
-      const double fixed = std::ldexp(logits[row * vocabulary + token], numerics::kPoint);
+      const double fixed = std::ldexp(double{logits[row * vocabulary + token]}, numerics::kPoint);
       constexpr double kLimit = numerics::kMax32;
       column.logits[token] = static_cast<int32_t>(std::llround(std::clamp(fixed, -kLimit, kLimit)));
     }
