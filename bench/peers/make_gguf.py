@@ -68,8 +68,8 @@ class Format:
 
 
 def with_minimum(scales, codes):
-    """(deviation, minimum): values scale·code - minimum·m of equally likely integers below `scales`
-    and `codes`, m below `scales` too; the minimum that makes the mean vanish, in units of the scale."""
+    """(deviation, minimum) of values scale·code - minimum·m, where scale and m are equally likely
+    integers below `scales`, code one below `codes`, and the minimum makes the mean vanish."""
     def mean(count):
         return (count - 1) / 2
 
@@ -161,7 +161,8 @@ def parse_shape(text):
         shape[field] = int(number)
     missing = [field for field in REQUIRED if not shape.get(field)]
     if missing or shape["dim"] % shape["n_heads"] or shape["n_heads"] % shape["n_kv_heads"]:
-        raise SystemExit(f"make_gguf: shape \"{text}\": lacks {', '.join(missing) or 'whole heads'}")
+        lack = ", ".join(missing) or "whole heads"
+        raise SystemExit(f"make_gguf: shape \"{text}\" lacks {lack}")
     if shape["vocab_size"] < 260:
         raise SystemExit("make_gguf: vocab_size must be 260 or more: 256 bytes and four tokens")
     return {**shape, "name": "random"}
