@@ -171,6 +171,7 @@ class Runner(Case):
         self.assertEqual({row["version"] for row in theirs}, {"7"})
         self.assertEqual(len(theirs), 2 * 5)
         self.assertIn(("2", "decode, one adapter"), ours)
+        self.assertTrue(all(0 <= float(row["others"]) <= 1 for row in found))
         # The ratio of the table is that of the figures in the CSV.
         line, = (line for line in done.stdout.splitlines() if line.startswith("decode  "))
         pairs = [ours[(number, "decode")] / 1e-3 for number in ("1", "2")]
@@ -178,6 +179,17 @@ class Runner(Case):
         # What only one side has is shown without a ratio.
         line, = (line for line in done.stdout.splitlines() if line.startswith("batch 16, 16"))
         self.assertEqual(line.split()[-2:], ["2.00", "-"])
+
+    def test_other_programs_are_counted(self):
+        # A process of this test, not of the runner, spins beside a peer that sleeps.
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinning:
+            try:
+                done = self.run_it("--rounds", "1", "--peer-cmd",
+                                   f"sleep 2; cat {self.folder / 'peer.json'}")
+            finally:
+                spinning.kill()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("NOT TO BE QUOTED", done.stdout)
 
     def test_a_peer_that_fails_ends_the_run(self):
         done = self.run_it("--peer-cmd", "exit 3")
