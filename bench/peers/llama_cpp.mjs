@@ -3,7 +3,8 @@
 // the fields of `etch bench --json`.
 //
 //   --threads N        default 2
-//   --adapter FILE     LoRA adapter in GGUF; repeat it for batches of different adapters
+//   --adapter FILE     LoRA adapter in GGUF; repeat it for a batch whose first sequences have one
+//                      each
 //   --prompt N         tokens of the prefill, default 512; 0: none
 //   --batch N          sequences decoded together, default 16; 0: none
 //   --context N        decode at this context too; filled by a prefill, so slow for large models
@@ -17,7 +18,8 @@
 // interface.
 //
 // What is timed is llama_decode with the logits of one token a sequence, without sampling. Token ids
-// are fixed in advance. The first step of each figure is not counted.
+// are fixed in advance. The first step of each figure is not counted; tokens_per_s is that of the
+// median step, best_tokens_per_s of the shortest.
 
 import fs from "node:fs";
 import { createRequire } from "node:module";
@@ -117,8 +119,7 @@ function promptOf(sequence, position, count) {
   return { sequence, position, tokens };
 }
 
-// Calls `step(index)` until the time is up, twice at least; the first call is not counted. Returns
-// tokens a second: of all steps together, and of the best.
+// Calls `step(index)` until the time is up, twice at least; the first call is not counted.
 async function timeSteps(tokensEach, step) {
   await step(0);
   const times = [];
@@ -128,15 +129,15 @@ async function timeSteps(tokensEach, step) {
     await step(times.length + 1);
     times.push(now() - start);
   }
-  const total = times.reduce((sum, time) => sum + time, 0);
+  times.sort((left, right) => left - right);
   return {
-    tokens_per_s: (tokensEach * times.length) / total,
-    best_tokens_per_s: tokensEach / Math.min(...times),
+    tokens_per_s: tokensEach / times[Math.floor(times.length / 2)],
+    best_tokens_per_s: tokensEach / times[0],
     steps: times.length,
   };
 }
 
-// Decodes with `count` sequences a batch, after `filled` tokens of context.
+// Decodes with `count` sequences a batch, after `filled` tokens of context. All run `adapters`.
 async function decode(model, count, filled, adapters) {
   const chunk = Math.min(filled, 512);
   const context = await openContext(model, count, filled + ROOM, Math.max(count, chunk));
@@ -157,29 +158,34 @@ async function decode(model, count, filled, adapters) {
     await evaluate(context, pieces);
   });
   await context.dispose();
-  return { context: filled, batch: count, adapters: adapters.length, ...figure };
+  const shared = count > 1 && adapters.length > 0;
+  return { context: filled, batch: count, adapters: adapters.length, shared, ...figure };
 }
 
-// One token for each adapter's sequence in turn. Adapters belong to a context in llama.cpp and hold
-// for all tokens of a batch, so sequences with different adapters cannot share one: its own server
-// decodes them one after another, as here. Each adapter has a context of its own, which spares
-// llama.cpp planning its graph anew at every change.
-async function decodeMixed(model, adapters) {
-  const contexts = [];
-  for (const adapter of adapters) {
-    const context = await openContext(model, 1, ROOM, 1);
-    context.setLoras([adapter], [1]);
-    contexts.push(context);
+// `count` sequences, the first of them with an adapter of their own each, the others without.
+// Adapters belong to a context in llama.cpp and hold for all tokens of a batch, so sequences with
+// different adapters cannot share one: its own server decodes them one after another, as here. Each
+// adapter has a context of its own, which spares llama.cpp planning its graph anew at every change.
+async function decodeMixed(model, count, adapters) {
+  const groups = adapters.map(() => ({ sequences: 1 }));
+  if (count > adapters.length) groups.push({ sequences: count - adapters.length });
+  for (const [index, group] of groups.entries()) {
+    group.context = await openContext(model, group.sequences, ROOM, group.sequences);
+    if (index < adapters.length) group.context.setLoras([adapters[index]], [1]);
   }
-  const figure = await timeSteps(adapters.length, async (index) => {
+  const figure = await timeSteps(count, async (index) => {
     const position = index % ROOM;
-    for (const context of contexts) {
-      if (index > 0 && position === 0) context.removeTokenCellsFromSequence(0, 0, -1);
-      await evaluate(context, [promptOf(0, position, 1)]);
+    for (const { context, sequences } of groups) {
+      const pieces = [];
+      for (let sequence = 0; sequence < sequences; ++sequence) {
+        if (index > 0 && position === 0) context.removeTokenCellsFromSequence(sequence, 0, -1);
+        pieces.push(promptOf(sequence, position, 1));
+      }
+      await evaluate(context, pieces);
     }
   });
-  for (const context of contexts) await context.dispose();
-  return { context: 0, batch: adapters.length, adapters: adapters.length, ...figure };
+  for (const { context } of groups) await context.dispose();
+  return { context: 0, batch: count, adapters: adapters.length, shared: false, ...figure };
 }
 
 // Time of a whole prompt in one batch, logits of its last token. A short one warms up.
@@ -243,8 +249,8 @@ async function measure() {
     result.decode.push(await decode(model, batchSize, 0, []));
     if (first.length > 0) result.decode.push(await decode(model, batchSize, 0, first));
   }
-  if (wanted.has("adapters") && adapters.length > 1) {
-    result.decode.push(await decodeMixed(model, adapters));
+  if (wanted.has("adapters") && batchSize > 1 && adapters.length > 1) {
+    result.decode.push(await decodeMixed(model, batchSize, adapters.slice(0, batchSize)));
   }
   if (wanted.has("prefill") && promptTokens > 0) {
     result.prefill.push(await prefill(model, promptTokens));

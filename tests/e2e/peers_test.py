@@ -144,7 +144,7 @@ class GeneratedFiles(Case):
 class Runner(Case):
     PEER = {"version": "7", "load_s": 1.0, "rss_mb": 1.0,
             "decode": [{"context": 0, "batch": 1, "adapters": 0, "tokens_per_s": 1e-3},
-                       {"context": 0, "batch": 16, "adapters": 16, "tokens_per_s": 2.0}],
+                       {"context": 0, "batch": 9, "adapters": 8, "tokens_per_s": 2.0}],
             "prefill": [{"tokens": 16, "tokens_per_s": 1e-3}]}
 
     def run_it(self, *options):
@@ -153,7 +153,7 @@ class Runner(Case):
         return subprocess.run(
             [PEERS / "run", "--shape", "stories260k", "--etch", ETCH, "--cache",
              self.folder / "cache", "--results", self.folder / "results", "--prompt", "16",
-             "--tokens", "4", "--adapters", "1", "--peer-cmd",
+             "--seconds", "0.1", "--adapters", "1", "--peer-cmd",
              f"test -f $PEER_MODEL && test -f $PEER_ADAPTERS && cat {peer}", *options],
             capture_output=True, text=True, check=False)
 
@@ -177,7 +177,7 @@ class Runner(Case):
         pairs = [ours[(number, "decode")] / 1e-3 for number in ("1", "2")]
         self.assertAlmostEqual(float(line.split()[4]) / statistics.median(pairs), 1, places=3)
         # What only one side has is shown without a ratio.
-        line, = (line for line in done.stdout.splitlines() if line.startswith("batch 16, 16"))
+        line, = (line for line in done.stdout.splitlines() if line.startswith("batch 9, 8"))
         self.assertEqual(line.split()[-2:], ["2.00", "-"])
 
     def test_other_programs_are_counted(self):
@@ -226,8 +226,10 @@ class LlamaCpp(Case):
             adapters += ["--adapter", path]
         result = self.measure(make("model", self.folder / "model.gguf"), "--context", "40",
                               *adapters)
-        rows = {(row["context"], row["batch"], row["adapters"]) for row in result["decode"]}
-        self.assertEqual(rows, {(0, 1, 0), (40, 1, 0), (0, 1, 1), (0, 4, 0), (0, 4, 1), (0, 3, 3)})
+        rows = {(row["context"], row["batch"], row["adapters"], row["shared"])
+                for row in result["decode"]}
+        self.assertEqual(rows, {(0, 1, 0, False), (40, 1, 0, False), (0, 1, 1, False),
+                                (0, 4, 0, False), (0, 4, 1, True), (0, 4, 3, False)})
         self.assertTrue(all(row["tokens_per_s"] > 0 for row in result["decode"]))
         self.assertEqual(result["prefill"][0]["tokens"], 32)
 
