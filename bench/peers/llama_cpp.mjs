@@ -229,6 +229,11 @@ async function measure() {
     adapters.push(adapter);
   }
   const first = adapters.slice(0, 1);
+  // Each row is said when it is there, since the slow ones take minutes.
+  const add = (rows, row) => {
+    rows.push(row);
+    process.stderr.write(`llama_cpp: ${JSON.stringify(row)}\n`);
+  };
   const result = {
     engine: "llama.cpp",
     version: `${release} (node-llama-cpp ${packageVersion})`,
@@ -239,21 +244,21 @@ async function measure() {
     prefill: [],
   };
   if (wanted.has("decode")) {
-    result.decode.push(await decode(model, 1, 0, []));
-    if (contextTokens > 0) result.decode.push(await decode(model, 1, contextTokens, []));
+    add(result.decode, await decode(model, 1, 0, []));
+    if (contextTokens > 0) add(result.decode, await decode(model, 1, contextTokens, []));
   }
   if (wanted.has("adapter") && first.length > 0) {
-    result.decode.push(await decode(model, 1, 0, first));
+    add(result.decode, await decode(model, 1, 0, first));
   }
   if (wanted.has("batch") && batchSize > 1) {
-    result.decode.push(await decode(model, batchSize, 0, []));
-    if (first.length > 0) result.decode.push(await decode(model, batchSize, 0, first));
+    add(result.decode, await decode(model, batchSize, 0, []));
+    if (first.length > 0) add(result.decode, await decode(model, batchSize, 0, first));
   }
   if (wanted.has("adapters") && batchSize > 1 && adapters.length > 1) {
-    result.decode.push(await decodeMixed(model, batchSize, adapters.slice(0, batchSize)));
+    add(result.decode, await decodeMixed(model, batchSize, adapters.slice(0, batchSize)));
   }
   if (wanted.has("prefill") && promptTokens > 0) {
-    result.prefill.push(await prefill(model, promptTokens));
+    add(result.prefill, await prefill(model, promptTokens));
   }
   result.load_s = loadSeconds;
   result.rss_mb = process.memoryUsage.rss() / 1e6;
