@@ -33,7 +33,7 @@ void Generator::Begin(std::vector<TokenId> prompt, int64_t max_tokens) {
   lookup_.Clear();
 }
 
-Step Generator::NextStep(int64_t chunk, const PassCost& cost, bool may_draft, PassPlan& plan) {
+Step Generator::NextStep(int64_t chunk, PassCost& cost, bool may_draft, PassPlan& plan) {
   ETCH_CHECK(!drawable_ && unread() > 0, "{} unread tokens", unread());
   const int64_t position = session_->position();
   const int64_t count = std::min(unread(), chunk);
@@ -103,7 +103,7 @@ Status PassRunner::Run(std::span<Generator* const> generators, int64_t prompt_ch
   ETCH_TRY(engine_.Forward(steps));
   if (measured) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    cost_.Record(plan.columns, sequences, seconds.count());
+    cost_.Record(plan.columns, seconds.count());
   }
   return {};
 }

@@ -77,7 +77,7 @@ class Generator {
 
   bool decoding() const { return unread() == 1; }
   // The tokens of the next pass: at most `chunk` of the unread ones, or the last one and drafts.
-  Step NextStep(int64_t chunk, const PassCost& cost, bool may_draft, PassPlan& plan);
+  Step NextStep(int64_t chunk, PassCost& cost, bool may_draft, PassPlan& plan);
 
   const numerics::FunctionTables& tables_;
   std::unique_ptr<Session> session_;

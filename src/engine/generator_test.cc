@@ -121,7 +121,7 @@ TEST_F(GeneratorTest, GreedyTextRepeatsAndItsDraftsAreAccepted) {
   const Text without = Draw(kGreedy, Speculation::kOff, 20, 250);
   const Text with = Draw(kGreedy, Speculation::kAlways, 20, 250);
   ExpectSame(with, without);
-  EXPECT_GT(with.counts.accepted, 100);
+  EXPECT_GT(with.counts.accepted, 50);
   EXPECT_GE(with.counts.drafted, with.counts.accepted);
 }
 
@@ -139,7 +139,7 @@ TEST_F(GeneratorTest, AdaptersChangeNothingAboutIt) {
                                                {test::RandomAdapter(test::OddConfig(), 40, 33)}};
   const Text with = Draw(kGreedy, Speculation::kAlways, 20, 200, 0, adapters);
   ExpectSame(with, Draw(kGreedy, Speculation::kOff, 20, 200, 0, adapters));
-  EXPECT_GT(with.counts.accepted, 50);
+  EXPECT_GT(with.counts.accepted, 10);
   EXPECT_NE(with.tokens, Draw(kGreedy, Speculation::kOff, 20, 200).tokens);
 }
 

@@ -4,12 +4,12 @@
 //
 // Acceptance costs nothing to know: what the lookup proposes is compared with what is drawn even
 // when nothing was drafted. So text that does not repeat never pays for a draft, and text that
-// begins to repeat is noticed at once. T(c) must be paid for: while it is unknown, or has not been
-// looked at for kProbeInterval passes, a draft that is likely right is tried although the figures
-// are against it. Probes change their length, because kernels that take columns four or eight at a
-// time make T a staircase which one length does not show. With kernels that gain nothing from a
-// batch, a round of three probes adds 1 + 3 + 7 columns of which half bring a token: 5 or 6 passes'
-// worth in 3 · 256, below 1 %.
+// begins to repeat is noticed at once. T(c) must be paid for: once in kProbeInterval passes a draft
+// that is likely right is tried although the figures are against it, or for another length. Probes
+// change their length, because kernels that take columns four or eight at a time make T a staircase
+// which one length does not show. With kernels that gain nothing from a batch, a round of three
+// probes adds 1 + 3 + 7 columns of which half bring a token: 5 or 6 passes' worth in 3 · 256, below
+// 1 %.
 //
 // A larger T is also paid by the other sequences of the pass. The sum of tokens decides, so one
 // request that copies may slow its neighbours a little where the batch as a whole gains.
@@ -32,12 +32,8 @@ constexpr int64_t kShareMemory = 16;      // observations that a share remembers
 
 }  // namespace
 
-void PassCost::Record(int64_t columns, int64_t sequences, double seconds) {
+void PassCost::Record(int64_t columns, double seconds) {
   ++passes_;
-  if (columns > sequences) {
-    last_draft_ = passes_;
-    ++probes_;
-  }
   if (columns < 1 || columns > kMaxColumns || seconds <= 0.0) {
     return;
   }
@@ -85,12 +81,13 @@ double PassCost::Seconds(int64_t columns) const {
 }
 
 bool PassCost::ProbeIsDue() const {
-  return passes_ >= kWarmUp && (last_draft_ < 0 || passes_ - last_draft_ >= kProbeInterval);
+  return passes_ >= kWarmUp && passes_ - last_probe_ >= kProbeInterval;
 }
 
-int64_t PassCost::ProbeLength() const {
+int64_t PassCost::StartProbe() {
   constexpr std::array<int64_t, 3> kLengths = {3, 7, 1};
-  return kLengths[static_cast<size_t>(probes_) % kLengths.size()];
+  last_probe_ = passes_;
+  return kLengths[static_cast<size_t>(probes_++) % kLengths.size()];
 }
 
 size_t Acceptance::Index(int64_t match) {
@@ -114,7 +111,7 @@ double Acceptance::Expected(int64_t match, int64_t length) const {
   return tokens;
 }
 
-int64_t ChooseDraft(Speculation speculation, const PassCost& cost, const Acceptance& acceptance,
+int64_t ChooseDraft(Speculation speculation, PassCost& cost, const Acceptance& acceptance,
                     int64_t match, int64_t most, PassPlan& plan) {
   most = std::min({most, kMaxDraft, PassCost::kMaxColumns - plan.columns});
   if (speculation == Speculation::kOff || match == 0 || most < 1) {
@@ -133,9 +130,9 @@ int64_t ChooseDraft(Speculation speculation, const PassCost& cost, const Accepta
         chosen = length;
       }
     }
-    if (chosen == 0 && plan.columns == plan.sequences && cost.ProbeIsDue() &&
+    if (plan.columns == plan.sequences && cost.ProbeIsDue() &&
         acceptance.Probability(match) >= kProbeLikelihood) {
-      chosen = std::min(cost.ProbeLength(), most);
+      chosen = std::min(cost.StartProbe(), most);
     }
   }
   plan.columns += chosen;

@@ -25,15 +25,15 @@ class PassCost {
   static constexpr int64_t kMaxColumns = 64;      // of a pass that is measured or drafted for
   static constexpr int64_t kProbeInterval = 256;  // passes between two probes
 
-  // A pass with one column for each of `sequences` and the rest drafts, no prompts.
-  void Record(int64_t columns, int64_t sequences, double seconds);
+  // A pass over single tokens and drafts, without prompts.
+  void Record(int64_t columns, double seconds);
   // Estimate for a pass of `columns`: as measured, else on the line through its measured
   // neighbours. While one size is known, proportional to it: nothing is gained until it is seen. 0
   // while nothing is known.
   double Seconds(int64_t columns) const;
-  // Whether what drafts cost should be looked at again, and with how many.
+  // Whether what drafts cost should be looked at again; StartProbe says with how many.
   bool ProbeIsDue() const;
-  int64_t ProbeLength() const;
+  int64_t StartProbe();
 
  private:
   struct Point {
@@ -43,7 +43,7 @@ class PassCost {
   };
   std::array<Point, kMaxColumns + 1> points_;  // by columns
   int64_t passes_ = 0;
-  int64_t last_draft_ = -1;  // pass that last had drafts
+  int64_t last_probe_ = -kProbeInterval;
   int64_t probes_ = 0;
 };
 
@@ -74,7 +74,7 @@ struct PassPlan {
 
 // How many of `most` proposed tokens to draft after `match` agreeing ones; the most tokens a second
 // over all sequences of the pass. Adds them to `plan`.
-int64_t ChooseDraft(Speculation speculation, const PassCost& cost, const Acceptance& acceptance,
+int64_t ChooseDraft(Speculation speculation, PassCost& cost, const Acceptance& acceptance,
                     int64_t match, int64_t most, PassPlan& plan);
 
 }  // namespace etch::engine

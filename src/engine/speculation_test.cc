@@ -21,36 +21,39 @@ Acceptance Seen(int64_t match, bool accepted, int times) {
 PassCost Measured(const std::function<double(int64_t)>& seconds) {
   PassCost cost;
   for (const int64_t columns : {1, 2, 4, 9}) {
-    cost.Record(columns, 1, seconds(columns));
+    cost.Record(columns, seconds(columns));
   }
+  EXPECT_TRUE(cost.ProbeIsDue());
+  cost.StartProbe();
+  EXPECT_FALSE(cost.ProbeIsDue());
   return cost;
 }
 
 TEST(PassCost, InterpolatesWhatWasMeasured) {
   PassCost cost;
   EXPECT_EQ(cost.Seconds(1), 0.0);
-  cost.Record(2, 2, 3.0);
+  cost.Record(2, 3.0);
   EXPECT_DOUBLE_EQ(cost.Seconds(2), 3.0);
   EXPECT_DOUBLE_EQ(cost.Seconds(4), 6.0);  // one size known: proportional
   EXPECT_DOUBLE_EQ(cost.Seconds(1), 1.5);
-  cost.Record(6, 2, 5.0);
+  cost.Record(6, 5.0);
   EXPECT_DOUBLE_EQ(cost.Seconds(4), 4.0);
   EXPECT_DOUBLE_EQ(cost.Seconds(8), 6.0);
   EXPECT_DOUBLE_EQ(cost.Seconds(1), 2.5);
   EXPECT_DOUBLE_EQ(cost.Seconds(70), 37.0);
-  cost.Record(100, 100, 1.0);  // larger than what is kept
+  cost.Record(100, 1.0);  // larger than what is kept
   EXPECT_DOUBLE_EQ(cost.Seconds(70), 37.0);
 }
 
 TEST(PassCost, FollowsAChangeAndShrugsOffOneOutlier) {
   PassCost cost;
   for (int pass = 0; pass < 20; ++pass) {
-    cost.Record(1, 1, 1.0);
+    cost.Record(1, 1.0);
   }
-  cost.Record(1, 1, 1000.0);
+  cost.Record(1, 1000.0);
   EXPECT_LE(cost.Seconds(1), 1.3);
   for (int pass = 0; pass < 60; ++pass) {
-    cost.Record(1, 1, 2.0);
+    cost.Record(1, 2.0);
   }
   EXPECT_NEAR(cost.Seconds(1), 2.0, 0.01);
 }
@@ -70,7 +73,7 @@ TEST(Acceptance, ExpectsTheProductOfItsShares) {
 }
 
 TEST(ChooseDraft, DraftsFarWhereColumnsAreCheap) {
-  const PassCost cheap = Measured([](int64_t columns) { return 1.0 + 0.01 * double(columns - 1); });
+  PassCost cheap = Measured([](int64_t columns) { return 1.0 + 0.01 * double(columns - 1); });
   PassPlan plan = kAlone;
   EXPECT_EQ(ChooseDraft(Speculation::kAuto, cheap, Seen(8, true, 100), 8, 8, plan), 8);
   EXPECT_EQ(plan.columns, 9);
@@ -84,7 +87,7 @@ TEST(ChooseDraft, DraftsFarWhereColumnsAreCheap) {
 }
 
 TEST(ChooseDraft, StaysOffWhereColumnsCostAsMuchAsPasses) {
-  const PassCost dear = Measured([](int64_t columns) { return double(columns); });
+  PassCost dear = Measured([](int64_t columns) { return double(columns); });
   PassPlan plan = kAlone;
   EXPECT_EQ(ChooseDraft(Speculation::kAuto, dear, Seen(8, true, 100), 8, 8, plan), 0);
   plan = kAlone;
@@ -93,7 +96,7 @@ TEST(ChooseDraft, StaysOffWhereColumnsCostAsMuchAsPasses) {
 
 TEST(ChooseDraft, FindsTheBestLengthBetween) {
   // At a share of 1/2 (the prior of 5 is 1/2, of 6 0.6 …) a column at 0.3 pays for one or two.
-  const PassCost cost = Measured([](int64_t columns) { return 1.0 + 0.3 * double(columns - 1); });
+  PassCost cost = Measured([](int64_t columns) { return 1.0 + 0.3 * double(columns - 1); });
   Acceptance half;
   for (int64_t match = 2; match <= 8; ++match) {
     for (int index = 0; index < 200; ++index) {
@@ -110,10 +113,11 @@ TEST(ChooseDraft, CountsTheWholeBatch) {
   // Eight sequences; the ninth column costs as much as a pass of eight: one token more for twice
   // the time is no gain, though alone it would be.
   PassCost cost;
-  cost.Record(1, 1, 1.0);
-  cost.Record(2, 1, 1.1);
-  cost.Record(8, 8, 2.0);
-  cost.Record(9, 8, 4.0);
+  cost.Record(1, 1.0);
+  cost.Record(2, 1.1);
+  cost.Record(8, 2.0);
+  cost.Record(9, 4.0);
+  cost.StartProbe();
   PassPlan plan{8, 8, 8.0};
   EXPECT_EQ(ChooseDraft(Speculation::kAuto, cost, Seen(8, true, 100), 8, 1, plan), 0);
   plan = kAlone;
@@ -139,7 +143,7 @@ double Simulate(const std::function<double(int64_t)>& seconds, double right, dou
         ChooseDraft(Speculation::kAuto, cost, acceptance, found, kMaxDraft, plan);
     const double pass = seconds(1 + length) * (0.9 + 0.2 * uniform(random));
     spent += pass;
-    cost.Record(1 + length, 1, pass);
+    cost.Record(1 + length, pass);
     int64_t accepted = 0;
     bool good = true;
     for (int64_t index = 0; found > 0 && good && index <= length && index < kMaxDraft; ++index) {
