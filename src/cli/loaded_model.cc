@@ -1,5 +1,7 @@
 #include "cli/loaded_model.h"
 
+#include <map>
+
 #include "adapter/adapter.h"
 #include "image/writer.h"
 
@@ -37,6 +39,20 @@ void AddRunOptions(CLI::App& command, RunOptions& options, bool with_adapters) {
                        "LoRA adapter: a PEFT directory or a .gguf, with an optional weight "
                        "(PATH=0.5). Repeat to stack several");
   }
+}
+
+void AddSpeculateOption(CLI::App& command, engine::Speculation& speculation) {
+  using engine::Speculation;
+  static const std::map<std::string, Speculation> kNames = {
+      {"off", Speculation::kOff}, {"auto", Speculation::kAuto}, {"always", Speculation::kAlways}};
+  command
+      .add_option_function<std::string>(
+          "--speculate", [&speculation](const std::string& name) { speculation = kNames.at(name); },
+          "Draft tokens by prompt look-up: auto (where it pays, measured as it goes), off, "
+          "always (to measure); the text is the same")
+      ->check(CLI::IsMember(kNames))
+      ->type_name("HOW")
+      ->default_str("auto");
 }
 
 Result<LoadedModel> LoadModel(const RunOptions& options) {

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/speculation.h"
 #include "image/image.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -39,6 +40,9 @@ struct LoadedModel {
   std::unique_ptr<engine::Engine> engine;
   std::vector<engine::ActiveAdapter> adapters;
 };
+
+// --speculate auto|off|always.
+void AddSpeculateOption(CLI::App& command, engine::Speculation& speculation);
 
 Result<LoadedModel> LoadModel(const RunOptions& options);
 

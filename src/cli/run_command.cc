@@ -7,10 +7,12 @@
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/commands.h"
 #include "cli/loaded_model.h"
 #include "cli/terminal.h"
+#include "engine/generator.h"
 #include "numerics/sampler.h"
 #include "text/chat_prompt.h"
 #include "text/output_text.h"
@@ -30,6 +32,7 @@ struct Options {
   numerics::SamplingParams sampling{0.8, 40, 0.95, 0.0, 0};
   bool has_seed = false;
   std::vector<std::string> stop;
+  engine::Speculation speculation = engine::Speculation::kAuto;
   bool raw = false;
   bool json = false;
 };
@@ -41,6 +44,7 @@ struct Answer {
   double prompt_seconds = 0.0;
   double answer_seconds = 0.0;
   int64_t prompt_tokens = 0;
+  engine::SpeculationCounts speculation;
 };
 
 double Since(std::chrono::steady_clock::time_point begin) {
@@ -49,19 +53,22 @@ double Since(std::chrono::steady_clock::time_point begin) {
 
 class Runner {
  public:
-  Runner(LoadedModel& model, const Options& options) : model_(model), options_(options) {}
+  Runner(LoadedModel& model, const Options& options)
+      : model_(model), options_(options), passes_(*model.engine) {}
 
   Status Start() {
     ETCH_TRY(numerics::Validate(options_.sampling));
-    sampling_ = numerics::ToConfig(options_.sampling);
-    ETCH_ASSIGN_OR_RETURN(session_,
+    ETCH_ASSIGN_OR_RETURN(auto session,
                           model_.engine->NewSession({options_.model.context, model_.adapters}));
+    generator_.emplace(
+        *model_.engine, std::move(session),
+        engine::GeneratorOptions{numerics::ToConfig(options_.sampling), 0, options_.speculation});
     return {};
   }
 
-  // Appends `tokens` (the session keeps what it has), then draws until an end. Text goes to `emit`
-  // as it becomes sure.
-  Result<Answer> Continue(const std::vector<TokenId>& tokens, bool after_text,
+  // Reads what of `tokens` the session does not hold yet, then draws until an end. Text goes to
+  // `emit` as it becomes sure.
+  Result<Answer> Continue(std::vector<TokenId> tokens, bool after_text,
                           const std::function<void(std::string_view)>& emit) {
     if (tokens.empty()) {
       return Fail(
@@ -69,11 +76,39 @@ class Runner {
           "the prompt is empty and this model has no beginning-of-text token; give -p TEXT");
     }
     Answer answer;
-    answer.prompt_tokens = std::ssize(tokens);
+    generator_->Begin(std::move(tokens), options_.max_tokens);
+    answer.prompt_tokens = generator_->unread();
     auto begin = std::chrono::steady_clock::now();
-    ETCH_TRY(Feed(tokens));
+    ETCH_TRY(Read());
     answer.prompt_seconds = Since(begin);
     begin = std::chrono::steady_clock::now();
+    ETCH_TRY(Draw(answer, after_text, emit));
+    generator_->Settle();
+    answer.answer_seconds = Since(begin);
+    answer.speculation = generator_->counts();
+    return answer;
+  }
+
+ private:
+  // In chunks, so that Ctrl-C is heard during a long prompt.
+  Status Read() {
+    const engine::Session& session = generator_->session();
+    if (generator_->unread() > session.context() - session.position()) {
+      return Fail(
+          ErrorCode::kContextExceeded,
+          "the prompt has {} tokens, {} of the context's {} are free; use a longer --context",
+          generator_->unread(), session.context() - session.position(), session.context());
+    }
+    while (generator_->unread() > 0) {
+      if (Interrupted()) {
+        return Fail(ErrorCode::kCancelled, "interrupted");
+      }
+      ETCH_TRY(Pass());
+    }
+    return {};
+  }
+
+  Status Draw(Answer& answer, bool after_text, const std::function<void(std::string_view)>& emit) {
     text::OutputText output(*model_.tokenizer, options_.stop, after_text);
     const auto put = [&](const std::string& text) {
       answer.text += text;
@@ -86,59 +121,38 @@ class Runner {
         answer.finish = "interrupted";
         break;
       }
-      const TokenId token =
-          numerics::Sample(session_->logits(), sampling_, drawn_++, 0, model_.image->tables());
-      if (model_.tokenizer->IsEndOfGeneration(token)) {
+      std::optional<engine::TokenEvent> event = generator_->Draw();
+      if (!event) {
+        if (generator_->full()) {
+          break;
+        }
+        ETCH_TRY(Pass());
+        event = generator_->Draw();
+      }
+      if (model_.tokenizer->IsEndOfGeneration(event->token)) {
         answer.finish = "stop";
-        ended_by_ = token;
         break;
       }
-      answer.tokens.push_back(token);
-      put(output.Push(token));
+      answer.tokens.push_back(event->token);
+      put(output.Push(event->token));
       if (output.stopped()) {
         answer.finish = "stop";
         break;
       }
-      if (session_->position() == session_->context()) {
-        break;
-      }
-      const engine::Step step{session_.get(), {&token, 1}};
-      ETCH_TRY(model_.engine->Forward({&step, 1}));
     }
     put(output.Flush());
-    answer.answer_seconds = Since(begin);
-    return answer;
-  }
-
-  // In chunks, so that Ctrl-C is heard during a long prompt.
-  Status Feed(std::span<const TokenId> tokens) {
-    constexpr size_t kChunk = 64;
-    if (std::ssize(tokens) > session_->context() - session_->position()) {
-      return Fail(
-          ErrorCode::kContextExceeded,
-          "the prompt has {} tokens, {} of the context's {} are free; use a longer --context",
-          tokens.size(), session_->context() - session_->position(), session_->context());
-    }
-    while (!tokens.empty()) {
-      if (Interrupted()) {
-        return Fail(ErrorCode::kCancelled, "interrupted");
-      }
-      const engine::Step step{session_.get(), tokens.first(std::min(tokens.size(), kChunk))};
-      ETCH_TRY(model_.engine->Forward({&step, 1}));
-      tokens = tokens.subspan(step.tokens.size());
-    }
     return {};
   }
 
-  engine::Session& session() { return *session_; }
+  Status Pass() {
+    engine::Generator* const generator = &*generator_;
+    return passes_.Run({&generator, 1});
+  }
 
- private:
   LoadedModel& model_;
   const Options& options_;
-  numerics::SamplingConfig sampling_;
-  std::unique_ptr<engine::Session> session_;
-  uint64_t drawn_ = 0;
-  TokenId ended_by_ = model::kNoToken;
+  engine::PassRunner passes_;
+  std::optional<engine::Generator> generator_;
 };
 
 void Emit(std::string_view text) {
@@ -163,6 +177,8 @@ void PrintJson(const LoadedModel& model, const Options& options, const Answer& a
                                        {"completion_tokens", answer.tokens.size()},
                                        {"prompt_seconds", answer.prompt_seconds},
                                        {"completion_seconds", answer.answer_seconds},
+                                       {"drafted", answer.speculation.drafted},
+                                       {"accepted", answer.speculation.accepted},
                                        {"seed", options.sampling.seed},
                                        {"backend", model.engine->info().backend},
                                        {"isa", model.engine->info().isa},
@@ -199,7 +215,7 @@ Status RunOnce(LoadedModel& model, const Options& options) {
     }
   };
   ETCH_ASSIGN_OR_RETURN(const Answer answer,
-                        runner.Continue(tokens, !chat && !options.prompt.empty(), emit));
+                        runner.Continue(std::move(tokens), !chat && !options.prompt.empty(), emit));
   emit("");
   if (options.json) {
     PrintJson(model, options, answer);
@@ -215,7 +231,7 @@ Status RunOnce(LoadedModel& model, const Options& options) {
              : Status();
 }
 
-// A conversation: each turn renders the whole history and feeds only what is new.
+// A conversation: each turn renders the whole history; only what is new is read.
 Status Chat(LoadedModel& model, const Options& options) {
   Runner runner(model, options);
   ETCH_TRY(runner.Start());
@@ -223,7 +239,6 @@ Status Chat(LoadedModel& model, const Options& options) {
   if (!options.system.empty()) {
     messages.push_back({"system", options.system});
   }
-  std::vector<TokenId> fed;
   fmt::print(stderr, "{} on {} ({}, {} threads), context {}. Ctrl-D ends.\n", model.image->name(),
              model.engine->info().backend, model.engine->info().isa, model.engine->info().threads,
              model.engine->info().context);
@@ -240,11 +255,7 @@ Status Chat(LoadedModel& model, const Options& options) {
     } else {
       tokens = model.tokenizer->Encode(line);
     }
-    const auto common = std::mismatch(fed.begin(), fed.end(), tokens.begin(), tokens.end()).first;
-    const auto kept = std::min<int64_t>(common - fed.begin(), std::ssize(tokens) - 1);
-    runner.session().Truncate(kept);
-    const Result<Answer> answer =
-        runner.Continue({tokens.begin() + kept, tokens.end()}, !model.chat_template, Emit);
+    const Result<Answer> answer = runner.Continue(std::move(tokens), !model.chat_template, Emit);
     if (!answer) {
       if (answer.error().code != ErrorCode::kContextExceeded) {
         return tl::unexpected(answer.error());
@@ -255,9 +266,6 @@ Status Chat(LoadedModel& model, const Options& options) {
     fmt::print("\n");
     fmt::print(stderr, "[{}]\n", Speed(*answer));
     messages.push_back({"assistant", answer->text});
-    fed = tokens;
-    fed.insert(fed.end(), answer->tokens.begin(), answer->tokens.end());
-    fed.resize(std::min(fed.size(), static_cast<size_t>(runner.session().position())));
     if (answer->finish == "interrupted") {
       return Fail(ErrorCode::kCancelled, "interrupted");
     }
@@ -292,7 +300,9 @@ void AddRun(CLI::App& app, int* exit_code) {
       "template is applied unless --raw.\n"
       "\n"
       "The same prompt, seed and sampling give the same text on every integer backend, for any\n"
-      "number of threads.\n"
+      "number of threads. Speculation (the cpu backend's default) drafts tokens by finding the\n"
+      "last words earlier in the prompt or the answer, and keeps those that would have been drawn\n"
+      "anyway: answers that repeat their prompt come sooner, and the text stays the same.\n"
       "\n"
       "Examples:\n"
       "  etch run model.etch\n"
@@ -317,6 +327,7 @@ void AddRun(CLI::App& app, int* exit_code) {
   CLI::Option* seed =
       command->add_option("--seed", options->sampling.seed, "Default: from the clock");
   command->add_option("--stop", options->stop, "End the answer at this text; repeatable");
+  AddSpeculateOption(*command, options->speculation);
   command->add_flag("--raw", options->raw, "No template, no decoration: prompt and continuation");
   command->add_flag("--json", options->json, "Print one JSON object");
   command->callback([options, prompt, seed, exit_code] {

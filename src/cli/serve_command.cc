@@ -110,6 +110,7 @@ void AddServe(CLI::App& app, int* exit_code) {
   command->add_option("--queue", options->server.scheduler.max_waiting, "Requests that may wait")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  AddSpeculateOption(*command, options->server.scheduler.speculation);
   command->add_flag("--json", options->json, "Print one JSON object when ready");
   command->callback([options, exit_code] { *exit_code = Execute(*options); });
 }

@@ -1,8 +1,8 @@
 // One thread owns the engine. It keeps a list of running requests and a queue of waiting ones; each
-// turn it builds one Step for every running request (the next chunk of its prompt, or its last
-// token) and runs them in a single Forward. Integer arithmetic makes the text of a request
-// independent of what else is in the batch, so turns need no care beyond fairness. Callbacks run on
-// this thread, outside of the lock.
+// turn is one pass over the generators of all running requests (the next chunk of a prompt, or the
+// last token with drafts) and draws from each what the pass has made sure. Integer arithmetic makes
+// the text of a request independent of what else is in the batch, so turns need no care beyond
+// fairness. Callbacks run on this thread, outside of the lock.
 
 #include "engine/scheduler.h"
 
@@ -22,30 +22,23 @@ namespace {
 struct Running {
   uint64_t id = 0;
   Request request;
-  std::unique_ptr<Session> session;
-  size_t fed = 0;                // tokens of the prompt that were given to a Forward
-  uint64_t drawn = 0;            // tokens chosen so far
-  std::vector<TokenId> pending;  // tokens of the present turn
+  std::unique_ptr<Generator> generator;  // once it runs
 };
-
-void Finish(Running& running, FinishReason reason, const Error* error = nullptr) {
-  running.session.reset();
-  if (running.request.on_finish) {
-    running.request.on_finish(reason, error);
-  }
-}
 
 }  // namespace
 
 struct Scheduler::State {
   State(Engine& engine_in, const SchedulerOptions& options_in)
-      : engine(engine_in), options(options_in) {}
+      : engine(engine_in), options(options_in), passes(engine_in) {}
 
   void Run();
   bool Admit();
   void Turn();
-  // Chooses the next token of a request whose prompt is complete; true while it goes on.
-  bool Advance(Running& running);
+  // Draws what the last pass made sure, if anything; true while the request goes on.
+  bool Advance(Running& entry);
+  // Whether Admit or Run is going to end this request.
+  bool IsEnding(uint64_t id) const;
+  void Finish(Running& entry, FinishReason reason, const Error* error = nullptr);
 
   Engine& engine;
   const SchedulerOptions options;
@@ -59,8 +52,12 @@ struct Scheduler::State {
   std::deque<Running> waiting;
   std::unordered_set<uint64_t> cancelled;
   int64_t running_count = 0;
+  SpeculationCounts published_counts;
 
-  std::vector<Running> running;  // touched by the thread only
+  // Touched by the thread only.
+  std::vector<Running> running;
+  PassRunner passes;
+  SpeculationCounts counts;
 };
 
 Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
@@ -137,7 +134,8 @@ bool Scheduler::Drain(double seconds) {
 
 SchedulerStatus Scheduler::status() const {
   const std::lock_guard lock(state_->mutex);
-  return {state_->running_count, static_cast<int64_t>(state_->waiting.size())};
+  return {state_->running_count, static_cast<int64_t>(state_->waiting.size()),
+          state_->published_counts};
 }
 
 void Scheduler::State::Run() {
@@ -165,6 +163,7 @@ bool Scheduler::State::Admit() {
   {
     std::unique_lock lock(mutex);
     running_count = std::ssize(running);
+    published_counts = counts;
     changed.notify_all();
     changed.wait(lock, [this] { return stopping || !running.empty() || !waiting.empty(); });
     if (stopping) {
@@ -194,59 +193,65 @@ bool Scheduler::State::Admit() {
       Finish(entry, FinishReason::kFailed, &session.error());
       continue;
     }
-    entry.session = std::move(*session);
+    entry.generator = std::make_unique<Generator>(
+        engine, std::move(*session),
+        GeneratorOptions{entry.request.sampling, entry.request.stream, options.speculation});
+    entry.generator->Begin(std::move(entry.request.prompt), entry.request.max_tokens);
     running.push_back(std::move(entry));
   }
   return true;
 }
 
 void Scheduler::State::Turn() {
-  std::vector<Step> steps;
-  for (Running& entry : running) {
-    const std::vector<TokenId>& prompt = entry.request.prompt;
-    if (entry.fed < prompt.size()) {
-      const size_t end =
-          std::min(prompt.size(), entry.fed + static_cast<size_t>(options.prompt_chunk));
-      entry.pending.assign(prompt.begin() + static_cast<std::ptrdiff_t>(entry.fed),
-                           prompt.begin() + static_cast<std::ptrdiff_t>(end));
-      entry.fed = end;
-    }
-    steps.push_back({entry.session.get(), entry.pending,
-                     entry.fed == prompt.size() ? LogitsWanted::kLast : LogitsWanted::kNone});
+  std::vector<Generator*> generators;
+  for (const Running& entry : running) {
+    generators.push_back(entry.generator.get());
   }
-  if (steps.empty()) {
+  if (generators.empty()) {
     return;
   }
-  const Status status = engine.Forward(steps);
+  const Status status = passes.Run(generators, options.prompt_chunk);
   std::erase_if(running, [&](Running& entry) {
     if (!status) {
       Finish(entry, FinishReason::kFailed, &status.error());
       return true;
     }
-    return entry.fed == entry.request.prompt.size() && entry.session->logit_rows() > 0 &&
-           !Advance(entry);
+    return !Advance(entry);
   });
 }
 
 bool Scheduler::State::Advance(Running& entry) {
-  const std::span<const int32_t> logits = entry.session->logits();
-  const TokenId token = numerics::Sample(logits, entry.request.sampling, entry.drawn,
-                                         entry.request.stream, engine.image().tables());
-  ++entry.drawn;
-  if (std::binary_search(entry.request.end_tokens.begin(), entry.request.end_tokens.end(), token)) {
-    Finish(entry, FinishReason::kStop);
-    return false;
+  while (const std::optional<TokenEvent> event = entry.generator->Draw()) {
+    if (std::ranges::binary_search(entry.request.end_tokens, event->token) ||
+        (entry.request.on_token && !entry.request.on_token(*event))) {
+      Finish(entry, FinishReason::kStop);
+      return false;
+    }
+    if (static_cast<int64_t>(entry.generator->drawn()) >= entry.request.max_tokens) {
+      Finish(entry, FinishReason::kLength);
+      return false;
+    }
+    if (IsEnding(entry.id)) {  // not one token more, though drafts may have made some sure
+      return true;
+    }
   }
-  if (entry.request.on_token && !entry.request.on_token({token, logits})) {
-    Finish(entry, FinishReason::kStop);
-    return false;
-  }
-  if (static_cast<int64_t>(entry.drawn) >= entry.request.max_tokens) {
-    Finish(entry, FinishReason::kLength);
-    return false;
-  }
-  entry.pending.assign(1, token);
   return true;
+}
+
+bool Scheduler::State::IsEnding(uint64_t id) const {
+  const std::lock_guard lock(mutex);
+  return stopping || cancelled.contains(id);
+}
+
+void Scheduler::State::Finish(Running& entry, FinishReason reason, const Error* error) {
+  if (entry.generator) {
+    counts.drafted += entry.generator->counts().drafted;
+    counts.accepted += entry.generator->counts().accepted;
+  }
+  entry.generator.reset();
+  if (entry.request.on_finish) {
+    entry.request.on_finish(reason, error);
+  }
 }
 
 namespace {

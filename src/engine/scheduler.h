@@ -1,8 +1,8 @@
 #pragma once
 
 // Many requests on one engine, in fair turns. Each turn gives every running request one decoded
-// token, or one chunk of its prompt, in a single pass over the base. This is the seam for batching,
-// budgets and tenancy.
+// token and the drafted ones that prove right, or one chunk of its prompt, in a single pass over
+// the base. This is the seam for batching, budgets and tenancy.
 
 #include <cstdint>
 #include <functional>
@@ -13,15 +13,10 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/generator.h"
 #include "numerics/sampler.h"
 
 namespace etch::engine {
-
-// A token as it was chosen, with the logits it was chosen from (valid during the callback only).
-struct TokenEvent {
-  TokenId token = 0;
-  std::span<const int32_t> logits;
-};
 
 enum class FinishReason { kStop, kLength, kCancelled, kFailed };
 
@@ -34,8 +29,8 @@ struct Request {
   int64_t context = 0;              // 0: the engine's default
   std::vector<TokenId> end_tokens;  // sorted; one of these ends the answer and is not reported
 
-  // Called on the scheduler's thread for every token; returns false to stop (a stop string, a
-  // closed connection).
+  // Called on the scheduler's thread for every token, in order (the event's logits are valid during
+  // the call only); returns false to stop (a stop string, a closed connection).
   std::function<bool(const TokenEvent&)> on_token;
   // Called once, last. `error` is set for kFailed.
   std::function<void(FinishReason, const Error* error)> on_finish;
@@ -44,12 +39,14 @@ struct Request {
 struct SchedulerOptions {
   int64_t max_running = 8;  // sessions that take turns; more wait in order of arrival
   int64_t max_waiting = 512;
-  int64_t prompt_chunk = 64;  // prompt tokens a turn
+  int64_t prompt_chunk = 64;                     // prompt tokens a turn
+  Speculation speculation = Speculation::kAuto;  // the text is the same whichever is chosen
 };
 
 struct SchedulerStatus {
   int64_t running = 0;
   int64_t waiting = 0;
+  SpeculationCounts speculation;  // of all requests that have ended
 };
 
 class Scheduler {

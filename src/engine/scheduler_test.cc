@@ -85,7 +85,7 @@ TEST_F(SchedulerTest, TheTextOfARequestDoesNotDependOnTheOthers) {
 }
 
 TEST_F(SchedulerTest, TurnsAreFair) {
-  Scheduler scheduler(*engine_, {2, 16, 64});
+  Scheduler scheduler(*engine_, {2, 16, 64, Speculation::kOff});  // one token a turn
   std::mutex mutex;
   std::vector<int> order;
   std::vector<std::future<Outcome>> outcomes;
@@ -125,6 +125,73 @@ TEST_F(SchedulerTest, EndsAtAnEndTokenAtTheContextAndWhenToldTo) {
   auto count = std::make_shared<int>(0);
   stopped.on_token = [count](const TokenEvent&) { return ++*count < 3; };
   EXPECT_EQ(Start(scheduler, std::move(stopped)).get().tokens.size(), 3U);
+}
+
+TEST_F(SchedulerTest, SpeculationChangesNothingButTheTime) {
+  const auto adapter = test::RandomAdapter(test::OddConfig(), 8, 23);
+  std::vector<std::vector<Outcome>> runs;
+  std::vector<SpeculationCounts> counts;
+  for (const Speculation speculation : {Speculation::kOff, Speculation::kAlways}) {
+    Scheduler scheduler(*engine_, {4, 32, 9, speculation});
+    std::vector<std::future<Outcome>> started;
+    for (uint64_t index = 0; index < 12; ++index) {
+      Request request = MakeRequest(std::vector<TokenId>(1 + index, static_cast<TokenId>(index)),
+                                    static_cast<int64_t>(20 + 11 * index), index);
+      request.context = 80 + static_cast<int64_t>(index);
+      if (index % 3 != 0) {
+        request.sampling = numerics::ToConfig({});  // greedy
+      }
+      if (index % 2 == 0) {
+        request.adapters = {{adapter}};
+      }
+      if (index % 4 == 1) {
+        request.end_tokens = {3, 9, 27, 54};
+      }
+      if (index % 4 == 2) {
+        auto left = std::make_shared<int>(7 + static_cast<int>(index));
+        request.on_token = [left](const TokenEvent&) { return --*left > 0; };
+      }
+      started.push_back(Start(scheduler, std::move(request)));
+    }
+    std::vector<Outcome>& outcomes = runs.emplace_back();
+    for (auto& outcome : started) {
+      outcomes.push_back(outcome.get());
+    }
+    EXPECT_TRUE(scheduler.Drain(5.0));
+    counts.push_back(scheduler.status().speculation);
+  }
+  for (size_t index = 0; index < runs[0].size(); ++index) {
+    EXPECT_EQ(runs[1][index].tokens, runs[0][index].tokens) << index;
+    EXPECT_EQ(runs[1][index].reason, runs[0][index].reason) << index;
+  }
+  EXPECT_EQ(counts[0].drafted, 0);
+  EXPECT_GT(counts[1].accepted, 50);
+  EXPECT_GE(counts[1].drafted, counts[1].accepted);
+}
+
+TEST_F(SchedulerTest, CancelIsHeardBetweenAcceptedDrafts) {
+  for (const Speculation speculation : {Speculation::kOff, Speculation::kAlways}) {
+    int64_t accepted = 0;
+    for (size_t stop_after = 30; stop_after < 45; ++stop_after) {
+      Scheduler scheduler(*engine_, {1, 16, 64, speculation});
+      Request request = MakeRequest({1}, 1000, 1);
+      request.sampling = numerics::ToConfig({});  // greedy: it repeats, drafts come through
+      request.context = 320;
+      auto seen = std::make_shared<size_t>(0);
+      request.on_token = [&scheduler, seen, stop_after](const TokenEvent&) {
+        if (++*seen == stop_after) {
+          scheduler.Cancel(1);
+        }
+        return true;
+      };
+      const Outcome outcome = Start(scheduler, std::move(request)).get();
+      EXPECT_EQ(outcome.reason, FinishReason::kCancelled);
+      EXPECT_EQ(outcome.tokens.size(), stop_after);
+      EXPECT_TRUE(scheduler.Drain(5.0));
+      accepted += scheduler.status().speculation.accepted;
+    }
+    EXPECT_EQ(accepted > 0, speculation == Speculation::kAlways);
+  }
 }
 
 TEST_F(SchedulerTest, CancelFreesAtTheNextTurn) {

@@ -58,6 +58,35 @@ class CommandLine(Case):
         self.assertEqual(len(answer["tokens"]), 5)
         self.assertEqual(answer["completion_tokens"], 5)
 
+    def test_speculation_changes_nothing_but_the_counts(self):
+        self.compile()
+        story = "Once upon a time, there was a little girl named Lily. She had a red ball. "
+        make_adapter(self.folder / "a", 1)
+        accepted = 0
+        for options in (["--greedy"], ["--seed", "3"], ["--seed", "4", "--temperature", "0.3"],
+                        ["--greedy", "--adapter", self.folder / "a"],
+                        ["--greedy", "--stop", "ball"], ["--greedy", "--context", "160"]):
+            answers = [etch_json("run", self.image, "-p", 3 * story, "-n", "120", "--raw",
+                                 "--speculate", how, *options) for how in ("off", "always", "auto")]
+            for answer in answers[1:]:
+                for field in ("text", "tokens", "finish_reason", "completion_tokens"):
+                    self.assertEqual(answer[field], answers[0][field], options)
+            self.assertEqual(answers[0]["drafted"], 0)
+            self.assertGreaterEqual(answers[1]["drafted"], answers[1]["accepted"])
+            accepted += answers[1]["accepted"]
+        self.assertGreater(accepted, 20)
+
+    def test_speculation_in_a_chat_and_its_mistakes(self):
+        self.compile()
+        story = "Lily had a red ball. Lily had a red ball. Lily had a red"
+        texts = {subprocess.run(
+            [program.ETCH, "run", self.image, "-n", "40", "--greedy", "--speculate", how],
+            input=f"{story}\nTom\n{story}\n", capture_output=True, text=True, check=True).stdout
+            for how in ("off", "always", "auto")}
+        self.assertEqual(len(texts), 1, texts)
+        self.assertIn("--speculate", etch("run", self.image, "-p", "x", "--speculate", "often",
+                                          code=2).stderr)
+
     def test_stop_strings_end_the_answer(self):
         self.compile()
         text = etch("run", self.image, "-p", "Once upon a time", "-n", "200", "--greedy", "--raw",
