@@ -124,7 +124,8 @@ void FloatBackend::WriteLogits(std::span<const Column> columns, std::span<const 
       continue;
     }
     for (size_t token = 0; token < vocabulary; ++token) {
-      const double fixed = std::ldexp(double{logits[row * vocabulary + token]}, numerics::kPoint);
+      const auto logit = static_cast<double>(logits[row * vocabulary + token]);
+      const double fixed = std::ldexp(logit, numerics::kPoint);
       constexpr double kLimit = numerics::kMax32;
       column.logits[token] = static_cast<int32_t>(std::llround(std::clamp(fixed, -kLimit, kLimit)));
     }
