@@ -1,15 +1,17 @@
-// One word of 64 bits is the whole state of the present loop: its number in the upper half, the
-// chunks not yet taken in the lower. A thread takes a chunk by lowering that word in one
-// compare-and-swap, so it can never take a chunk of another loop than the one it has seen, and a
-// loop is over when its chunks are done, not when every worker has reported. A worker whose core
-// was taken away by another program therefore holds up a loop by the one chunk it is in, and none
-// at all when it sleeps; it joins again whenever it comes back.
+// A loop is cut into one part a thread and each part into chunks. A part's state is one word of 64
+// bits: the loop's number in the upper half, the chunks not yet taken in the lower. A thread takes a
+// chunk by lowering that word in one compare-and-swap, so it can never take a chunk of another loop
+// than the one it has seen. It takes its own part first, front to back, so that what it reads is one
+// stream; then it helps with the others'. A loop is over when its chunks are done, not when every
+// worker has reported: a worker whose core was taken away by another program holds up a loop by the
+// one chunk it is in, and by none when it sleeps. It joins again whenever it comes back.
 //
-// Between loops workers watch the word for kSpin and then sleep on a futex (std::atomic::wait). The
+// Between loops workers watch for work for kSpin and then sleep on a futex (std::atomic::wait). The
 // caller watches for the last chunks in the same way, then gives its core away.
 //
-// Rejected: a barrier of all workers (every loop then waits for the slowest thread to be
-// scheduled), and one fixed part for each thread (a core at half speed halves the whole).
+// Rejected: a barrier of all workers (every loop then waits for the slowest thread to be scheduled),
+// one fixed part for each thread without help (a core at half speed halves the whole), and one
+// shared counter (every chunk then starts a new stream of reads).
 
 #include "base/thread_pool.h"
 
@@ -28,7 +30,7 @@ namespace etch {
 namespace {
 
 constexpr std::chrono::microseconds kSpin{60};
-constexpr int64_t kChunksPerThread = 12;
+constexpr int64_t kChunksPerThread = 16;
 
 void Pause() {
 #if defined(__x86_64__)
@@ -60,42 +62,55 @@ struct ThreadPool::State {
   struct Loop {
     Call call{};
     int64_t count = 0;
-    int64_t chunk = 1;
-    uint32_t chunks = 0;
+    int64_t chunk = 1;  // length
+  };
+  // A thread's part of the loop: chunks [end - left, end), `left` in the lower half of the word. On
+  // a cache line of its own.
+  struct alignas(64) Part {
+    std::atomic<uint64_t> word = 0;
+    int64_t end = 0;  // written and read as Loop
   };
 
   std::vector<std::thread> workers;
+  std::vector<Part> parts;  // one a thread, the caller's first
   Loop loop;
-  // Separate lines, so that taking chunks does not disturb who waits for the end.
-  alignas(64) std::atomic<uint64_t> word = 0;   // loop number << 32 | chunks not yet taken
-  alignas(64) std::atomic<uint32_t> left = 0;   // chunks not yet done
+  uint64_t number = 0;                          // of the present loop; the caller's
+  alignas(64) std::atomic<int64_t> left = 0;    // chunks not yet done
   alignas(64) std::atomic<uint32_t> epoch = 0;  // raised with every loop: what sleepers wait on
   std::atomic<int> sleepers = 0;
   std::atomic<bool> stopping = false;
 
-  // Takes and runs chunks until there are none.
-  void RunChunks() {
-    uint64_t seen = word.load(std::memory_order_acquire);
+  // Takes and runs chunks of one part until there are none.
+  void RunPart(Part& part) {
+    uint64_t seen = part.word.load(std::memory_order_acquire);
     while (static_cast<uint32_t>(seen) != 0) {
-      if (!word.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire,
-                                      std::memory_order_acquire)) {
+      if (!part.word.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire,
+                                           std::memory_order_acquire)) {
         continue;
       }
-      const int64_t begin = int64_t{loop.chunks - static_cast<uint32_t>(seen)} * loop.chunk;
+      const int64_t begin = (part.end - static_cast<uint32_t>(seen)) * loop.chunk;
       loop.call(begin, std::min(begin + loop.chunk, loop.count));
       if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
         left.notify_one();
       }
-      seen = word.load(std::memory_order_acquire);
+      seen = part.word.load(std::memory_order_acquire);
+    }
+  }
+
+  void RunChunks(size_t self) {
+    for (size_t step = 0; step < parts.size(); ++step) {
+      RunPart(parts[(self + step) % parts.size()]);
     }
   }
 
   bool HasWork() const {
-    return static_cast<uint32_t>(word.load(std::memory_order_relaxed)) != 0 ||
-           stopping.load(std::memory_order_relaxed);
+    return stopping.load(std::memory_order_relaxed) ||
+           std::any_of(parts.begin(), parts.end(), [](const Part& part) {
+             return static_cast<uint32_t>(part.word.load(std::memory_order_relaxed)) != 0;
+           });
   }
 
-  void Work() {
+  void Work(size_t self) {
     while (!stopping.load(std::memory_order_acquire)) {
       if (!Spin([this] { return HasWork(); })) {
         const uint32_t now = epoch.load(std::memory_order_seq_cst);
@@ -105,7 +120,7 @@ struct ThreadPool::State {
         }
         sleepers.fetch_sub(1, std::memory_order_seq_cst);
       }
-      RunChunks();
+      RunChunks(self);
     }
   }
 
@@ -122,9 +137,11 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
     cpu_set_t set;
     threads = ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
   }
+  // Parts of threads that the system refuses to start stay empty.
+  state_->parts = std::vector<State::Part>(static_cast<size_t>(threads));
   for (int worker = 1; worker < threads; ++worker) {
     try {
-      state_->workers.emplace_back([this] { state_->Work(); });
+      state_->workers.emplace_back([this, worker] { state_->Work(static_cast<size_t>(worker)); });
     } catch (const std::system_error&) {
       break;
     }
@@ -154,16 +171,22 @@ void ThreadPool::Run(int64_t count, int64_t grain, const Call& call) {
   }
   const int64_t grains = (count - 1) / grain + 1;
   const int64_t chunk = std::max<int64_t>(1, grains / (kChunksPerThread * threads())) * grain;
-  const auto chunks = static_cast<uint32_t>((count - 1) / chunk + 1);
-  state.loop = {call, count, chunk, chunks};
+  const int64_t chunks = (count - 1) / chunk + 1;
+  state.loop = {call, count, chunk};
   state.left.store(chunks, std::memory_order_relaxed);
-  const uint64_t number = (state.word.load(std::memory_order_relaxed) >> 32) + 1;
-  state.word.store(number << 32 | chunks, std::memory_order_seq_cst);
+  ++state.number;
+  for (int64_t thread = 0; thread < threads(); ++thread) {
+    State::Part& part = state.parts[static_cast<size_t>(thread)];
+    const int64_t begin = chunks * thread / threads();
+    part.end = chunks * (thread + 1) / threads();
+    part.word.store(state.number << 32 | static_cast<uint64_t>(part.end - begin),
+                    std::memory_order_seq_cst);
+  }
   state.Wake();
-  state.RunChunks();
+  state.RunChunks(0);
   while (!Spin([&state] { return state.left.load(std::memory_order_acquire) == 0; })) {
     // A worker's core was taken away in the middle of a chunk: give it this one.
-    const uint32_t left = state.left.load(std::memory_order_acquire);
+    const int64_t left = state.left.load(std::memory_order_acquire);
     if (left != 0) {
       state.left.wait(left, std::memory_order_acquire);
     }

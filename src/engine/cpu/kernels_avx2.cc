@@ -2,6 +2,7 @@
 
 #include "engine/cpu/kernels_avx2.h"
 
+#include <cstddef>
 #include <algorithm>
 #include <cstring>
 

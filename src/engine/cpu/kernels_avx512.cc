@@ -2,6 +2,7 @@
 
 #include "engine/cpu/kernels_avx512.h"
 
+#include <cstddef>
 #include <algorithm>
 
 #include "model/config.h"

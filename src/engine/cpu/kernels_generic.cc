@@ -3,6 +3,7 @@
 // input, so the unpacking is shared by a batch. The inner loops have fixed lengths and no branches,
 // which lets the compiler use whatever vectors the build allows.
 
+#include <cstddef>
 #include <algorithm>
 #include <array>
 #include <cstring>

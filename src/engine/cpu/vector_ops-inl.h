@@ -128,12 +128,23 @@ inline void QuantizeProducts(const int64_t* products, int64_t column, InputPanel
   }
 }
 
+// A gain as one 32-bit word, mantissa below exponent, so that a vector of them is one load.
+typedef uint32_t __attribute__((may_alias)) GainWord;
+static_assert(sizeof(numerics::Gain16) == sizeof(GainWord) &&
+              offsetof(numerics::Gain16, mantissa) == 0 &&
+              offsetof(numerics::Gain16, exponent) == 2);
+
+inline int32_t MantissaOf(uint32_t gain) { return static_cast<int32_t>(gain << 16) >> 16; }
+inline int32_t ExponentOf(uint32_t gain) { return static_cast<int32_t>(gain << 8) >> 24; }
+
 inline void Norm(std::span<const int32_t> x, std::span<const numerics::Gain16> gains,
                  uint64_t epsilon, const numerics::FunctionTables& tables, int32_t* y) {
   const auto count = static_cast<int64_t>(x.size());
-  int highest_exponent = -128;
+  const int32_t* values = x.data();
+  const auto* words = reinterpret_cast<const GainWord*>(gains.data());
+  int32_t highest_exponent = -128;
   for (int64_t index = 0; index < count; ++index) {
-    const int exponent = gains[static_cast<size_t>(index)].exponent;
+    const int32_t exponent = ExponentOf(words[index]);
     highest_exponent = exponent > highest_exponent ? exponent : highest_exponent;
   }
   constexpr int kGainPoint = numerics::kRsqrtBits - numerics::kPoint;
@@ -141,18 +152,28 @@ inline void Norm(std::span<const int32_t> x, std::span<const numerics::Gain16> g
     numerics::RmsNorm(x, gains, epsilon, tables, {y, x.size()});
     return;
   }
-  const int shift = std::max(0, numerics::BitLength(LargestMagnitude(x.data(), count)) - 23);
-  const int32_t half = (1 << shift) >> 1;
-  uint64_t squares =
-      static_cast<uint64_t>(numerics::RoundShiftRight(static_cast<int64_t>(epsilon), 2 * shift));
-  const auto reduce = [shift, half](int32_t value) {
-    // At most 8 bits are shifted out of 31; the half does not overflow when there is none.
-    return static_cast<int32_t>((int64_t{value} + half) >> shift);
+  const int shift = std::max(0, numerics::BitLength(LargestMagnitude(values, count)) - 23);
+  // At most 8 bits are shifted out of 31, so the half is below 2^8 and x is at most 2^31 - 1: the
+  // sum needs 64 bits only where x is within 2^7 of the end, and there it is the same to add the
+  // half to x / 2.
+  const auto reduce = [shift](int32_t value) {
+    return shift == 0 ? value : RoundShift32(value, shift - 1);
   };
-  for (int64_t index = 0; index < count; ++index) {
-    const int64_t reduced = reduce(x[static_cast<size_t>(index)]);
-    squares += static_cast<uint64_t>(reduced * reduced);
+  // y holds the reduced values first.
+  uint64_t squares = 0;
+  if (shift == 0) {
+    for (int64_t index = 0; index < count; ++index) {
+      const int64_t value = values[index];
+      squares += static_cast<uint64_t>(value * value);
+    }
+  } else {
+    for (int64_t index = 0; index < count; ++index) {
+      const int64_t value = reduce(values[index]);
+      squares += static_cast<uint64_t>(value * value);
+    }
   }
+  squares += static_cast<uint64_t>(
+      numerics::RoundShiftRight(static_cast<int64_t>(epsilon), 2 * shift));
   if (squares == 0) {
     std::fill_n(y, count, 0);
     return;
@@ -160,13 +181,15 @@ inline void Norm(std::span<const int32_t> x, std::span<const numerics::Gain16> g
   const numerics::ReciprocalRoot root = numerics::Rsqrt(squares, tables);
   const int64_t root_half = (int64_t{1} << root.exponent) >> 1;
   const auto root_mantissa = static_cast<int32_t>(root.mantissa);
+  const int root_exponent = root.exponent;
   for (int64_t index = 0; index < count; ++index) {
-    const int64_t product = int64_t{reduce(x[static_cast<size_t>(index)])} * root_mantissa;
-    const int64_t unit = (product + root_half) >> root.exponent;
-    const numerics::Gain16 gain = gains[static_cast<size_t>(index)];
+    const int64_t product = int64_t{reduce(values[index])} * root_mantissa;
+    const int64_t unit = (product + root_half) >> root_exponent;
     // A shift of 62 leaves nothing of 47 bits, as every larger one.
-    const int64_t down = std::min(kGainPoint - gain.exponent, 62);
-    const int64_t scaled = (unit * gain.mantissa + ((int64_t{1} << down) >> 1)) >> down;
+    const int32_t wanted = kGainPoint - ExponentOf(words[index]);
+    const int64_t down = wanted < 62 ? wanted : 62;
+    const int64_t half = (int64_t{1} << down) >> 1;
+    const int64_t scaled = (unit * MantissaOf(words[index]) + half) >> down;
     const int64_t low = scaled < -numerics::kMax32 ? -numerics::kMax32 : scaled;
     y[index] = static_cast<int32_t>(low > numerics::kMax32 ? numerics::kMax32 : low);
   }
