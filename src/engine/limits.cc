@@ -92,41 +92,75 @@ uint64_t RegionBytes() {
   return available == 0 ? kWanted : std::min(kWanted, available / 4);
 }
 
+// Memory that all threads read together, each a part of its own.
+class Region {
+ public:
+  Region(int threads, uint64_t wanted)
+      : threads_(threads),
+        part_(wanted / static_cast<uint64_t>(threads) / kPartMultiple * kPartMultiple) {
+    const uint64_t size = part_ * static_cast<uint64_t>(threads);
+    if (size == 0) {
+      return;
+    }
+    void* region = ::mmap(nullptr, size + kPartMultiple, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (region == MAP_FAILED) {
+      return;
+    }
+    mapping_ = region;
+    mapped_ = size + kPartMultiple;
+    ::madvise(region, mapped_, MADV_HUGEPAGE);  // advice: read without it if refused
+    size_t space = mapped_;
+    data_ = static_cast<std::byte*>(std::align(kPartMultiple, size, region, space));
+    RunTogether(threads, [&](int index) { std::memset(PartOf(index), index + 1, part_); });
+  }
+  ~Region() {
+    if (mapping_ != nullptr) {
+      ::munmap(mapping_, mapped_);
+    }
+  }
+  Region(const Region&) = delete;
+  Region& operator=(const Region&) = delete;
+
+  bool empty() const { return data_ == nullptr; }
+  uint64_t size_bytes() const { return part_ * static_cast<uint64_t>(threads_); }
+
+  // One pass: how many threads took part, and 10^9 bytes a second.
+  std::pair<int, double> Read(const LimitKernels& kernels) {
+    const Pass done = RunTogether(
+        threads_, [&](int index) { sink_.fetch_xor(kernels.read(PartOf(index), part_)); });
+    return {done.threads, static_cast<double>(part_) * done.threads / done.seconds / 1e9};
+  }
+
+ private:
+  std::byte* PartOf(int index) { return data_ + part_ * static_cast<uint64_t>(index); }
+
+  int threads_;
+  uint64_t part_;
+  void* mapping_ = nullptr;
+  uint64_t mapped_ = 0;
+  std::byte* data_ = nullptr;
+  std::atomic<uint64_t> sink_ = 0;  // keeps the compiler from leaving the loads out
+};
+
 double MeasureRead(int threads, const LimitKernels& kernels, Limits& out) {
   constexpr int kPasses = 8;
   constexpr double kLongest = 1.2;  // seconds for all passes
-  const uint64_t part =
-      RegionBytes() / static_cast<uint64_t>(threads) / kPartMultiple * kPartMultiple;
-  const uint64_t size = part * static_cast<uint64_t>(threads);
-  if (size == 0) {
+  Region region(threads, RegionBytes());
+  if (region.empty()) {
     return 0.0;
   }
-  void* region = ::mmap(nullptr, size + kPartMultiple, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (region == MAP_FAILED) {
-    return 0.0;
-  }
-  ::madvise(region, size + kPartMultiple, MADV_HUGEPAGE);  // advice: read without it if refused
-  void* aligned = region;
-  size_t space = size + kPartMultiple;
-  auto* data = static_cast<std::byte*>(std::align(kPartMultiple, size, aligned, space));
-  const auto part_of = [&](int index) { return data + part * static_cast<uint64_t>(index); };
-  RunTogether(threads, [&](int index) { std::memset(part_of(index), index + 1, part); });
-  std::atomic<uint64_t> sink = 0;  // keeps the compiler from leaving the loads out
   double best = 0.0;
   const Clock::time_point begin = Clock::now();
   for (int pass = 0; pass < kPasses; ++pass) {
-    const Pass done = RunTogether(
-        threads, [&](int index) { sink.fetch_xor(kernels.read(part_of(index), part)); });
-    const double bytes = static_cast<double>(part) * done.threads;
-    best = std::max(best, bytes / done.seconds / 1e9);
-    out.threads = done.threads;
-    out.read_bytes = static_cast<uint64_t>(bytes);
+    const auto [took_part, rate] = region.Read(kernels);
+    best = std::max(best, rate);
+    out.threads = took_part;
+    out.read_bytes = region.size_bytes();
     if (std::chrono::duration<double>(Clock::now() - begin).count() > kLongest) {
       break;
     }
   }
-  ::munmap(region, size + kPartMultiple);
   return best;
 }
 
@@ -181,6 +215,25 @@ std::array<const LimitKernels*, 4> FindKernels() {
 const LimitKernels* const* AvailableLimitKernels() {
   static const std::array<const LimitKernels*, 4> kFound = FindKernels();
   return kFound.data();
+}
+
+struct ReadProbe::State {
+  Region region;
+};
+
+ReadProbe::ReadProbe(int threads)
+    : state_(new State{
+          Region(threads > 0 ? threads : ProcessorCount(), RegionBytes() / 2)}) {}
+
+ReadProbe::~ReadProbe() = default;
+
+double ReadProbe::Measure() {
+  return state_->region.empty() ? 0.0
+                                : state_->region.Read(*AvailableLimitKernels()[0]).second;
+}
+
+uint64_t ReadProbe::size_bytes() const {
+  return state_->region.empty() ? 0 : state_->region.size_bytes();
 }
 
 Limits MeasureLimits(int threads) {

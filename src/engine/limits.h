@@ -4,7 +4,9 @@
 // can read from memory, and how many 8-bit multiplies and adds a second they can do in registers.
 // Every figure of `etch bench` and of the kernel benches is a fraction of one of these two.
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace etch::engine {
@@ -15,6 +17,25 @@ struct Limits {
   std::string isa;          // instruction set of the loops: "generic", "avx2", "avx512"
   int threads = 0;          // that took part; fewer than asked for when the system refuses more
   uint64_t read_bytes = 0;  // size of the memory that was read over
+};
+
+// The read bandwidth of this moment, for measuring something else against it step by step: on a
+// machine that is shared, memory may be twice as fast a second later.
+class ReadProbe {
+ public:
+  // Keeps memory of up to 512 MiB for as long as it lives. 0 threads: one for each processor.
+  explicit ReadProbe(int threads);
+  ~ReadProbe();
+  ReadProbe(const ReadProbe&) = delete;
+  ReadProbe& operator=(const ReadProbe&) = delete;
+
+  // One pass of all threads over the memory: 10^9 bytes a second. 0 without the memory.
+  double Measure();
+  uint64_t size_bytes() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 // Measures both on `threads` threads (0: one for each processor) with the best instruction set of

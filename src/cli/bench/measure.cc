@@ -6,7 +6,9 @@
 // a row whose step would take many budgets, as earlier rows foretell, is left out and says so.
 //
 // The limits are measured before and after the rows and the larger counts: another program that
-// runs during one of the two does not lower the limit, and so does not flatter the engine.
+// runs during one of the two does not lower the limit, and so does not flatter the engine. Memory
+// that other machines share changes its speed within seconds, so rows that are bound by reading
+// (decode, batch 1) are also measured against a plain read between their steps, step by step.
 
 #include "cli/bench/measure.h"
 
@@ -107,10 +109,67 @@ Result<std::vector<RowPlan>> PlanRows(const BenchOptions& options, int64_t model
   return plans;
 }
 
+// Pairs steps with reads of memory before and after them. Short steps share a pair.
+class StepsBesideReads {
+ public:
+  StepsBesideReads(engine::ReadProbe& probe, double bytes_per_step)
+      : probe_(probe), bytes_(bytes_per_step) {}
+
+  void BeforeStep() {
+    constexpr double kBetweenReads = 0.08;
+    if (windows_.empty() || windows_.back().seconds >= kBetweenReads) {
+      windows_.push_back({probe_.Measure(), {}, 0.0});
+    }
+  }
+  void AddStep(double seconds) {
+    if (!windows_.empty()) {
+      windows_.back().steps.push_back(seconds);
+      windows_.back().seconds += seconds;
+    }
+  }
+  void Finish(Row& row, double& best_gb_s) {
+    std::vector<double> limits;
+    std::vector<double> fractions;
+    const double last = windows_.empty() ? 0.0 : probe_.Measure();
+    for (size_t index = 0; index < windows_.size(); ++index) {
+      const double before = windows_[index].read_gb_s;
+      const double after = index + 1 < windows_.size() ? windows_[index + 1].read_gb_s : last;
+      best_gb_s = std::max({best_gb_s, before, after});
+      for (const double seconds : windows_[index].steps) {
+        limits.push_back((before + after) / 2.0);
+        fractions.push_back(bytes_ / seconds / 1e9 / limits.back());
+      }
+    }
+    if (!limits.empty() && last > 0.0) {
+      row.read_limit_gb_s = Median(limits);
+      row.fraction_read = Median(fractions);
+    }
+  }
+
+ private:
+  struct Window {
+    double read_gb_s;  // before the steps
+    std::vector<double> steps;
+    double seconds;
+  };
+  static double Median(std::vector<double>& values) {
+    std::ranges::sort(values);
+    return values[values.size() / 2];
+  }
+
+  engine::ReadProbe& probe_;
+  double bytes_;
+  std::vector<Window> windows_;
+};
+
 class Bench {
  public:
   Bench(const BenchOptions& options, const LoadedModel& model, BenchReport& report)
-      : options_(options), model_(model), config_(model.image->config()), report_(report) {}
+      : options_(options),
+        model_(model),
+        config_(model.image->config()),
+        report_(report),
+        probe_(report.engine.threads) {}
 
   Status Run(const std::vector<RowPlan>& plans);
 
@@ -128,6 +187,7 @@ class Bench {
   const LoadedModel& model_;
   const model::Config& config_;
   BenchReport& report_;
+  engine::ReadProbe probe_;
   std::vector<engine::ActiveAdapter> pool_;  // one for each session of the row with many adapters
 };
 
@@ -141,7 +201,7 @@ Status Bench::Run(const std::vector<RowPlan>& plans) {
                   rows_left * options_.seconds + kLimitSeconds);
     ETCH_TRY(MeasureRow(plans[index]));
     if (index == 0) {  // later rows hold long contexts, and adapters of the bench's own
-      report_.rss_bytes = ResidentBytes();
+      report_.rss_bytes = ResidentBytes() - probe_.size_bytes();
       report_.image_pss_bytes = MappedShareBytes(model_.image->path());
     }
   }
@@ -180,9 +240,14 @@ Status Bench::MeasureRow(const RowPlan& plan) {
     steps.push_back({sessions[session].get(), tokens[session]});
   }
   std::vector<double> times;
+  StepsBesideReads beside(probe_, BytesOf(plan));
+  const bool is_read_bound = !plan.is_prefill && plan.batch == 1;
   double warm_up = 0.0;
   const Clock::time_point begin = Clock::now();
   do {
+    if (is_read_bound && warm_up > 0.0) {
+      beside.BeforeStep();
+    }
     for (const std::unique_ptr<engine::Session>& session : sessions) {
       session->Truncate(plan.context);
     }
@@ -193,6 +258,7 @@ Status Bench::MeasureRow(const RowPlan& plan) {
       warm_up = seconds;
     } else {
       times.push_back(seconds);
+      beside.AddStep(seconds);
     }
   } while (!Interrupted() && (times.empty() || (SecondsSince(begin) < options_.seconds &&
                                                 std::ssize(times) < kMaxSteps)));
@@ -202,6 +268,9 @@ Status Bench::MeasureRow(const RowPlan& plan) {
   std::ranges::sort(times);
   report_.rows.push_back({plan, std::ssize(times), times[times.size() / 2], times.front(),
                           BytesOf(plan), OperationsOf(plan)});
+  if (is_read_bound) {
+    beside.Finish(report_.rows.back(), report_.best_probe_gb_s);
+  }
   return {};
 }
 
@@ -330,10 +399,15 @@ std::string RowPlan::Name() const {
   return name;
 }
 
-double BenchReport::ReadLimit() const { return std::max(before.read_gb_s, after.read_gb_s); }
+double BenchReport::ReadLimit() const {
+  return std::max({before.read_gb_s, after.read_gb_s, best_probe_gb_s});
+}
 double BenchReport::Int8Limit() const { return std::max(before.int8_gop_s, after.int8_gop_s); }
 
 double BenchReport::FractionRead(const Row& row) const {
+  if (row.fraction_read > 0.0) {
+    return row.fraction_read;
+  }
   return ReadLimit() > 0.0 ? row.GbPerSecond() / ReadLimit() : 0.0;
 }
 

@@ -44,6 +44,10 @@ struct Row {
   double best_s = 0.0;      // the shortest step
   double bytes = 0.0;       // that one step must read: weights, context memory, adapters
   double operations = 0.0;  // multiplies and adds of one step over weights; attention is not in it
+  // Decode with batch 1: each step against the read bandwidth measured just before and after it;
+  // medians over the steps. 0 in other rows.
+  double read_limit_gb_s = 0.0;
+  double fraction_read = 0.0;
 
   double TokensPerSecond() const { return static_cast<double>(plan.TokensPerStep()) / median_s; }
   double BestTokensPerSecond() const { return static_cast<double>(plan.TokensPerStep()) / best_s; }
@@ -66,11 +70,12 @@ struct BenchReport {
   uint64_t image_pss_bytes = 0;
   engine::Limits before;
   engine::Limits after;
+  double best_probe_gb_s = 0.0;  // the fastest pass between steps
   std::vector<Row> rows;
   std::vector<RowLeftOut> left_out;
   bool interrupted = false;
 
-  // The larger of the two measurements, each.
+  // The largest of all measurements of the run.
   double ReadLimit() const;
   double Int8Limit() const;
   double FractionRead(const Row& row) const;

@@ -168,6 +168,7 @@ std::string BenchJson(const BenchReport& report) {
                                 {"gb_s", row.GbPerSecond()},
                                 {"gop_s", row.GopPerSecond()},
                                 {"fraction", report.Fraction(row)},
+                                {"read_limit_gb_s", row.read_limit_gb_s},
                                 {"fraction_read", report.FractionRead(row)},
                                 {"fraction_int8", report.FractionInt8(row)},
                                 {"steps", row.steps}});

@@ -19,14 +19,16 @@ AdapterGroup& AdapterPlan::GroupOf(const AdapterWeights* weights) {
 
 void AdapterPlan::Reset(std::span<const Column> columns) {
   used_ = 0;
-  columns_.clear();
+  stacked_columns_.clear();
   for (size_t column = 0; column < columns.size(); ++column) {
-    for (const ActiveAdapter& active : columns[column].adapters) {
+    const std::span<const ActiveAdapter> adapters = columns[column].adapters;
+    const bool is_stacked = adapters.size() > 1;
+    for (const ActiveAdapter& active : adapters) {
       GroupOf(active.weights.get())
-          .uses.push_back({static_cast<int64_t>(column), active.weight_q16});
+          .uses.push_back({static_cast<int64_t>(column), active.weight_q16, is_stacked});
     }
-    if (!columns[column].adapters.empty()) {
-      columns_.push_back(static_cast<int64_t>(column));
+    if (is_stacked) {
+      stacked_columns_.push_back(static_cast<int64_t>(column));
     }
   }
 }

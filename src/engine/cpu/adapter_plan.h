@@ -21,6 +21,7 @@ inline constexpr size_t kMaxProjections = 3;
 struct AdapterUse {
   int64_t column = 0;
   int32_t weight_q16 = 0;
+  bool is_stacked = false;  // the column runs other adapters too
 };
 
 // One adapter of a pass.
@@ -45,15 +46,16 @@ class AdapterPlan {
   bool empty() const { return used_ == 0; }
   int64_t size() const { return used_; }
   AdapterGroup& group(int64_t index) { return groups_[static_cast<size_t>(index)]; }
-  // Columns that run at least one adapter.
-  std::span<const int64_t> columns() const { return columns_; }
+  // Columns that run several adapters, whose deltas have to be added in 64 bits before they are
+  // added to the base.
+  std::span<const int64_t> stacked_columns() const { return stacked_columns_; }
 
  private:
   AdapterGroup& GroupOf(const AdapterWeights* weights);
 
   std::deque<AdapterGroup> groups_;  // the first used_ are of this pass
   int64_t used_ = 0;
-  std::vector<int64_t> columns_;
+  std::vector<int64_t> stacked_columns_;
 };
 
 }  // namespace etch::engine

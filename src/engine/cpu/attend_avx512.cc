@@ -29,6 +29,8 @@ namespace {
 using numerics::kBlock;
 constexpr int64_t kChunkTiles = 16;
 constexpr int64_t kMaxBlocks = model::kMaxHeadDim / kBlock;
+// How far ahead of their use keys are asked for, into the second-level cache.
+constexpr int64_t kTilesAhead = 8;
 constexpr int kRawShift = 20;  // point of q·k above the raw score's
 
 ETCH_INLINE __m512i Widen(const uint8_t* bytes) {
@@ -56,68 +58,78 @@ ETCH_INLINE __m512i ScaleScores(__m512i raw, __m512i mantissa, int down) {
   return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
 }
 
-// Raw scores of one tile for kHeads query heads together, so that each key is loaded once.
-// Bit h of the result: head h needs the definition.
-template <int kHeads>
+// Raw scores of kTiles tiles for kHeads query heads together, so that each key is loaded once and
+// each broadcast of a query serves kTiles tiles. raw: (tiles, heads). Bit (tile · kHeads + head) of
+// the result: the definition has to be asked.
+template <int kTiles, int kHeads>
 ETCH_INLINE uint32_t RawScores(const AttendTask& task, int64_t tile, int64_t head, __m512i* raw) {
-  const int16_t* keys = task.keys + tile * task.head_dim * kKeyTile;
+  const int64_t tile_codes = task.head_dim * kKeyTile;
+  const int16_t* keys = task.keys + tile * tile_codes;
   const uint8_t* shifts = task.key_shifts + tile * task.blocks * kKeyTile;
   const int16_t* queries = task.queries + head * task.head_dim;
   uint32_t wide = 0;
-  for (int which = 0; which < kHeads; ++which) {
+  for (int which = 0; which < kTiles * kHeads; ++which) {
     raw[which] = _mm512_setzero_si512();
   }
   for (int64_t block = 0; block < task.blocks; ++block) {
-    __m512i dot[kHeads];
-    for (int which = 0; which < kHeads; ++which) {
+    __m512i dot[kTiles * kHeads];
+    for (int which = 0; which < kTiles * kHeads; ++which) {
       dot[which] = _mm512_setzero_si512();
     }
     const int64_t end = std::min((block + 1) * kBlock, task.head_dim);
     for (int64_t channel = block * kBlock; channel < end; channel += 2) {
-      const __m512i pair = _mm512_loadu_si512(keys + channel * kKeyTile);
-      _mm_prefetch(reinterpret_cast<const char*>(keys + (task.head_dim + channel) * kKeyTile),
-                   _MM_HINT_T0);  // the same pair of the next tile
+      __m512i pair[kTiles];
+      for (int at = 0; at < kTiles; ++at) {
+        const int16_t* place = keys + at * tile_codes + channel * kKeyTile;
+        pair[at] = _mm512_loadu_si512(place);
+        _mm_prefetch(reinterpret_cast<const char*>(place + kTilesAhead * tile_codes),
+                     _MM_HINT_T1);
+      }
       for (int which = 0; which < kHeads; ++which) {
-        dot[which] = _mm512_dpwssd_epi32(dot[which], pair,
-                                         BroadcastPair(queries + which * task.head_dim + channel));
+        const __m512i query = BroadcastPair(queries + which * task.head_dim + channel);
+        for (int at = 0; at < kTiles; ++at) {
+          dot[at * kHeads + which] =
+              _mm512_dpwssd_epi32(dot[at * kHeads + which], pair[at], query);
+        }
       }
     }
-    const __m512i key_shift = Widen(shifts + block * kKeyTile);
-    for (int which = 0; which < kHeads; ++which) {
-      const int query_shift = task.query_shifts[(head + which) * task.blocks + block];
-      const __m512i down =
-          _mm512_sub_epi32(_mm512_set1_epi32(kRawShift - 1 - query_shift), key_shift);
-      if (_mm512_cmplt_epi32_mask(down, _mm512_set1_epi32(3)) != 0) {
-        wide |= 1U << which;
+    for (int at = 0; at < kTiles; ++at) {
+      const __m512i key_shift = Widen(shifts + (at * task.blocks + block) * kKeyTile);
+      for (int which = 0; which < kHeads; ++which) {
+        const int slot = at * kHeads + which;
+        const int query_shift = task.query_shifts[(head + which) * task.blocks + block];
+        const __m512i down =
+            _mm512_sub_epi32(_mm512_set1_epi32(kRawShift - 1 - query_shift), key_shift);
+        if (_mm512_cmplt_epi32_mask(down, _mm512_set1_epi32(3)) != 0) {
+          wide |= 1U << slot;
+        }
+        const __m512i rounded = _mm512_srai_epi32(
+            _mm512_add_epi32(_mm512_srav_epi32(dot[slot], down), _mm512_set1_epi32(1)), 1);
+        raw[slot] = _mm512_add_epi32(raw[slot], rounded);
       }
-      const __m512i rounded = _mm512_srai_epi32(
-          _mm512_add_epi32(_mm512_srav_epi32(dot[which], down), _mm512_set1_epi32(1)), 1);
-      raw[which] = _mm512_add_epi32(raw[which], rounded);
     }
   }
   return wide;
 }
 
-template <int kHeads>
-void ScoreHeads(const AttendTask& task, const AttendMemory& memory, int64_t head, int32_t* best) {
-  const int64_t tiles = KeyTiles(task.visible);
+// Scores of the tiles [tile, tile + kTiles) of some heads into memory, and the largest of each head.
+template <int kTiles, int kHeads>
+ETCH_INLINE void ScoreTiles(const AttendTask& task, const AttendMemory& memory, int64_t tile,
+                            int64_t head, __m512i* largest) {
   const __m512i mantissa = _mm512_set1_epi64(task.score_scale.mantissa);
   const int down = -(task.score_scale.exponent + 4);
-  __m512i largest[kHeads];
-  for (int which = 0; which < kHeads; ++which) {
-    largest[which] = _mm512_set1_epi32(-numerics::kMax32);
-  }
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    __m512i raw[kHeads];
-    const uint32_t wide = RawScores<kHeads>(task, tile, head, raw);
-    const int64_t seen = std::min(task.visible - tile * kKeyTile, kKeyTile);
+  __m512i raw[kTiles * kHeads];
+  const uint32_t wide = RawScores<kTiles, kHeads>(task, tile, head, raw);
+  for (int at = 0; at < kTiles; ++at) {
+    const int64_t first = (tile + at) * kKeyTile;
+    const int64_t seen = std::min(task.visible - first, kKeyTile);
     const auto mask = static_cast<__mmask16>((1U << seen) - 1);
     for (int which = 0; which < kHeads; ++which) {
-      int32_t* scores = memory.scores + (head + which) * memory.score_stride + tile * kKeyTile;
-      __m512i score = ScaleScores(raw[which], mantissa, down);
-      if ((wide >> which) & 1U) {
+      int32_t* scores = memory.scores + (head + which) * memory.score_stride + first;
+      __m512i score = ScaleScores(raw[at * kHeads + which], mantissa, down);
+      if ((wide >> (at * kHeads + which)) & 1U) {
         for (int64_t key = 0; key < seen; ++key) {
-          scores[key] = ScoreOfKey(task, head + which, tile * kKeyTile + key);
+          scores[key] = ScoreOfKey(task, head + which, first + key);
         }
         score = _mm512_loadu_si512(scores);
       }
@@ -126,6 +138,22 @@ void ScoreHeads(const AttendTask& task, const AttendMemory& memory, int64_t head
       _mm512_storeu_si512(scores, score);
       largest[which] = _mm512_max_epi32(largest[which], score);
     }
+  }
+}
+
+template <int kHeads>
+void ScoreHeads(const AttendTask& task, const AttendMemory& memory, int64_t head, int32_t* best) {
+  const int64_t tiles = KeyTiles(task.visible);
+  __m512i largest[kHeads];
+  for (int which = 0; which < kHeads; ++which) {
+    largest[which] = _mm512_set1_epi32(-numerics::kMax32);
+  }
+  int64_t tile = 0;
+  for (; tile + 1 < tiles; tile += 2) {
+    ScoreTiles<2, kHeads>(task, memory, tile, head, largest);
+  }
+  if (tile < tiles) {
+    ScoreTiles<1, kHeads>(task, memory, tile, head, largest);
   }
   for (int which = 0; which < kHeads; ++which) {
     best[head + which] = _mm512_reduce_max_epi32(largest[which]);
@@ -254,7 +282,7 @@ void SumBlock(const AttendTask& task, int64_t channel, int64_t begin, int64_t en
 
 std::array<uint8_t, kMaxBlocks> LargestShifts(const AttendTask& task) {
   std::array<uint8_t, kMaxBlocks> out{};
-  for (int64_t block = 0; block < task.blocks; ++block) {
+  for (int64_t block = 0; block < std::min(task.blocks, kMaxBlocks); ++block) {
     __m128i largest = _mm_setzero_si128();
     for (int64_t tile = 0; tile < KeyTiles(task.visible); ++tile) {
       const int64_t seen = std::min(task.visible - tile * kKeyTile, kKeyTile);
@@ -272,6 +300,17 @@ std::array<uint8_t, kMaxBlocks> LargestShifts(const AttendTask& task) {
         ~_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_and_si128(pairs, _mm_set1_epi16(255)))));
   }
   return out;
+}
+
+// Asks for one of `parts` equal parts of the chunk of values that begins at `tile`.
+ETCH_INLINE void PrefetchValues(const AttendTask& task, int64_t tile, int64_t part,
+                                int64_t parts) {
+  const int64_t tile_bytes = task.value_channels * kKeyTile;
+  const char* chunk = reinterpret_cast<const char*>(task.values) + tile * tile_bytes;
+  const int64_t lines = kChunkTiles * tile_bytes / 64;
+  for (int64_t line = lines * part / parts; line < lines * (part + 1) / parts; ++line) {
+    _mm_prefetch(chunk + 64 * line, _MM_HINT_T1);
+  }
 }
 
 }  // namespace
@@ -312,6 +351,8 @@ void Attend(const AttendTask& task) {
                                     best[at], begin, end, memory.weights);
       int64_t* sums = memory.sums + head * task.value_channels;
       for (int64_t block = 0; block < task.blocks; ++block) {
+        PrefetchValues(task, begin + kChunkTiles, head * task.blocks + block,
+                       task.heads * task.blocks);
         CutWeights(task, memory.weights, block, largest_shifts[static_cast<size_t>(block)], begin,
                    end, memory.digits);
         const int64_t channel = block * kBlock;

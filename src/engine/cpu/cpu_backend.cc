@@ -58,6 +58,8 @@ class CpuBackend : public Backend {
   int64_t kv_bytes_per_token() const override { return KvTiles::BytesPerToken(config_); }
   std::string isa() const override { return std::string(kernels_.isa); }
   int threads() const override { return pool_.threads(); }
+  // Eight a layer; the embedding, the last norm and the head.
+  int64_t phases_per_token() const override { return 8 * config_.n_layers + 3; }
   void Forward(std::span<const Column> columns) override;
 
  private:

@@ -66,6 +66,8 @@ struct KernelSet {
                  const numerics::FunctionTables& tables, int64_t* products);
   // out = sat(a + b).
   void (*add)(const int32_t* a, const int32_t* b, int64_t count, int32_t* out);
+  // y = sat(y + numerics::WeighDelta(delta, weight_q16)).
+  void (*add_weighted)(const int32_t* delta, int32_t weight_q16, int64_t count, int32_t* y);
   void (*attend)(const AttendTask& task);
 };
 

@@ -18,6 +18,6 @@ namespace {
 }  // namespace avx2
 
 const KernelSet kAvx2Kernels = {"avx2",     avx2::Multiply, avx2::Quantize, avx2::QuantizeProducts,
-                                avx2::Norm, avx2::SwiGlu,   avx2::Add,      avx2::Attend};
+                                avx2::Norm, avx2::SwiGlu,   avx2::Add, avx2::AddWeighted,      avx2::Attend};
 
 }  // namespace etch::engine

@@ -18,6 +18,6 @@ namespace {
 
 const KernelSet kAvx512Kernels = {
     "avx512",     avx512::Multiply, avx512::Quantize, avx512::QuantizeProducts,
-    avx512::Norm, avx512::SwiGlu,   avx512::Add,      avx512::Attend};
+    avx512::Norm, avx512::SwiGlu,   avx512::Add, avx512::AddWeighted,      avx512::Attend};
 
 }  // namespace etch::engine

@@ -223,6 +223,6 @@ void Multiply(const WeightView& weights, const InputPanel& inputs, int64_t tile_
 }  // namespace
 
 const KernelSet kGenericKernels = {"generic", Multiply, Quantize, QuantizeProducts,
-                                   Norm,      SwiGlu,   Add,      AttendPlainly};
+                                   Norm,      SwiGlu,   Add, AddWeighted,      AttendPlainly};
 
 }  // namespace etch::engine

@@ -1,6 +1,7 @@
 // The adapters' part of y = base + Σ round(B · A8(A · x) · weight) needs x only for its first half,
 // so A · x runs in the same loop as the base. B · u and the addition are a second, short loop over
-// tiles of rows, in which each row's sum is formed in 64 bits and saturated once.
+// tiles of rows, in which each row's sum is saturated once; where a column runs several adapters
+// their deltas are added in 64 bits first.
 
 #include "engine/cpu/linear_phase.h"
 
@@ -116,7 +117,6 @@ void LinearPhase::AddReductions(std::span<const Projection> projections, int64_t
 void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t layer,
                             AdapterPlan& plan) {
   const auto roles = static_cast<int64_t>(projections.size());
-  const auto columns = static_cast<int64_t>(plan.columns().size());
   // A · x in A8.
   ForWorth(
       pool_, plan.size() * roles, 1, plan.size() * roles * 1024, [&](int64_t begin, int64_t end) {
@@ -146,10 +146,10 @@ void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t lay
     const int64_t first = tile_begin * kTileRows;
     const int64_t rows = std::min(tile_end * kTileRows, base.rows) - first;
     const int64_t total = base.rows;
-    // Sums of the columns that run adapters, (columns of the pass, kDeltaRows).
-    const int64_t last_column = plan.columns().back() + 1;
-    int64_t* sums = sum_memory.As<int64_t>(last_column * kDeltaRows);
-    for (const int64_t column : plan.columns()) {
+    // Sums of the columns that run several adapters, (columns of the pass, kDeltaRows).
+    const std::span<const int64_t> stacked = plan.stacked_columns();
+    int64_t* sums = sum_memory.As<int64_t>(stacked.empty() ? 0 : (stacked.back() + 1) * kDeltaRows);
+    for (const int64_t column : stacked) {
       std::copy_n(projection.out + column * total + first, rows, sums + column * kDeltaRows);
     }
     for (int64_t index = 0; index < plan.size(); ++index) {
@@ -168,13 +168,19 @@ void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t lay
                         kDeltaRows);
       for (int64_t use = 0; use < count; ++use) {
         const AdapterUse& at = group.uses[static_cast<size_t>(use)];
+        const int32_t* of_use = delta + use * kDeltaRows;
+        if (!at.is_stacked) {
+          kernels_.add_weighted(of_use, at.weight_q16, rows,
+                                projection.out + at.column * total + first);
+          continue;
+        }
         int64_t* sum = sums + at.column * kDeltaRows;
         for (int64_t row = 0; row < rows; ++row) {
-          sum[row] += numerics::WeighDelta(delta[use * kDeltaRows + row], at.weight_q16);
+          sum[row] += numerics::WeighDelta(of_use[row], at.weight_q16);
         }
       }
     }
-    for (const int64_t column : plan.columns()) {
+    for (const int64_t column : stacked) {
       std::transform(sums + column * kDeltaRows, sums + column * kDeltaRows + rows,
                      projection.out + column * total + first, numerics::Saturate32);
     }
@@ -189,7 +195,7 @@ void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t lay
     all_parts += parts[which];
     all_rows += projections[which].weights.rows;
   }
-  ForWorth(pool_, all_parts, 1, all_rows * columns * 40, [&](int64_t begin, int64_t end) {
+  ForWorth(pool_, all_parts, 1, all_rows * plan.size() * 40, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       size_t which = 0;
       int64_t local = part;

@@ -219,6 +219,15 @@ inline void SwiGlu(const int32_t* gate, const int32_t* up, int64_t count,
   }
 }
 
+inline void AddWeighted(const int32_t* delta, int32_t weight_q16, int64_t count, int32_t* y) {
+  for (int64_t index = 0; index < count; ++index) {
+    const int64_t product = int64_t{delta[index]} * weight_q16;
+    const int64_t sum = int64_t{y[index]} + ((product + (1 << 15)) >> 16);
+    const int64_t low = sum < -numerics::kMax32 ? -numerics::kMax32 : sum;
+    y[index] = static_cast<int32_t>(low > numerics::kMax32 ? numerics::kMax32 : low);
+  }
+}
+
 inline void Add(const int32_t* a, const int32_t* b, int64_t count, int32_t* out) {
   for (int64_t index = 0; index < count; ++index) {
     const int64_t sum = int64_t{a[index]} + b[index];
