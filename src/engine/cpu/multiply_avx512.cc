@@ -331,6 +331,28 @@ struct Matrix {
   int64_t RowsOf(int64_t tile) const { return rows - tile * kRows; }
 };
 
+// What is asked for while a group is computed: the same group of the tiles of the next turn, and a
+// line of their headers and parameters.
+struct Ahead {
+  int64_t distance;
+  int64_t param_lines;
+
+  Ahead(const Matrix& matrix, int64_t tiles)
+      : param_lines((numerics::kTileHeaderBytes + matrix.param_bytes) / 64) {
+    const int64_t turn = tiles * matrix.tile_bytes;
+    distance = (kAheadBytes + turn - 1) / turn * turn;
+  }
+  ETCH_INLINE void Ask(const uint8_t* tile, const uint8_t* codes, int64_t group,
+                       int64_t code_bytes) const {
+    for (int64_t line = 0; line < code_bytes; line += 64) {
+      Prefetch(codes + distance + line);
+    }
+    if (group < param_lines) {
+      Prefetch(tile + distance + 64 * group);
+    }
+  }
+};
+
 // One column, kTiles tiles together.
 template <class Format, bool kWide, int kTiles>
 void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& inputs,
@@ -347,18 +369,11 @@ void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& i
     codes[which] = matrix.Codes(tile + which);
     acc[which] = _mm512_setzero_si512();
   }
-  const int64_t turn = kTiles * matrix.tile_bytes;
-  const int64_t ahead = (kAheadBytes + turn - 1) / turn * turn;
-  const int64_t param_lines = (numerics::kTileHeaderBytes + matrix.param_bytes) / 64;
+  const Ahead ahead(matrix, kTiles);
   for (int64_t group = 0; group < matrix.groups; ++group) {
     const std::byte* record = records + group * kRecord;
     for (int which = 0; which < kTiles; ++which) {
-      for (int64_t line = 0; line < Format::kCodeBytes; line += 64) {
-        Prefetch(codes[which] + ahead + line);
-      }
-      if (group < param_lines) {
-        Prefetch(matrix.Tile(tile + which) + ahead + 64 * group);
-      }
+      ahead.Ask(matrix.Tile(tile + which), codes[which], group, Format::kCodeBytes);
       __m512i levels[kVectors];
       __m512i scale;
       format.Unpack(params[which], codes[which], levels, scale);
@@ -391,14 +406,12 @@ void MultiplyBlock(const Format& format, const Matrix& matrix, const InputPanel&
     params[which] = matrix.Params(tile + which);
     codes[which] = matrix.Codes(tile + which);
   }
-  const int64_t ahead = kTiles * matrix.tile_bytes;
+  const Ahead ahead(matrix, kTiles);
   for (int64_t group = 0; group < matrix.groups; ++group) {
     __m512i levels[kTiles][kVectors];
     __m512i scale[kTiles];
     for (int which = 0; which < kTiles; ++which) {
-      for (int64_t line = 0; line < Format::kCodeBytes; line += 64) {
-        Prefetch(codes[which] + ahead + line);
-      }
+      ahead.Ask(matrix.Tile(tile + which), codes[which], group, Format::kCodeBytes);
       format.Unpack(params[which], codes[which], levels[which], scale[which]);
       params[which] += Format::kParamBytes;
       codes[which] += Format::kCodeBytes;
