@@ -197,12 +197,14 @@ TEST_F(SchedulerTest, CancelIsHeardBetweenAcceptedDrafts) {
 TEST_F(SchedulerTest, CancelFreesAtTheNextTurn) {
   Scheduler scheduler(*engine_, {1, 16, 64});
   std::promise<void> running;
+  std::promise<void> cancelled;  // the engine waits for it after its first token
   std::atomic<bool> seen = false;
   Request endless = MakeRequest({1}, 1000, 1);
   endless.context = 320;
   endless.on_token = [&](const TokenEvent&) {
     if (!seen.exchange(true)) {
       running.set_value();
+      cancelled.get_future().wait();
     }
     return true;
   };
@@ -210,6 +212,7 @@ TEST_F(SchedulerTest, CancelFreesAtTheNextTurn) {
   running.get_future().wait();
   auto waiting = Start(scheduler, MakeRequest({2}, 3, 2));
   scheduler.Cancel(1);
+  cancelled.set_value();
   EXPECT_EQ(outcome.get().reason, FinishReason::kCancelled);
   EXPECT_EQ(waiting.get().reason, FinishReason::kLength);
   scheduler.Cancel(999);  // unknown ids are ignored
