@@ -1,17 +1,17 @@
 // A loop is cut into one part a thread and each part into chunks. A part's state is one word of 64
-// bits: the loop's number in the upper half, the chunks not yet taken in the lower. A thread takes a
-// chunk by lowering that word in one compare-and-swap, so it can never take a chunk of another loop
-// than the one it has seen. It takes its own part first, front to back, so that what it reads is one
-// stream; then it helps with the others'. A loop is over when its chunks are done, not when every
-// worker has reported: a worker whose core was taken away by another program holds up a loop by the
-// one chunk it is in, and by none when it sleeps. It joins again whenever it comes back.
+// bits: the loop's number in the upper half, the chunks not yet taken in the lower. A thread takes
+// a chunk by lowering that word in one compare-and-swap, so it can never take a chunk of another
+// loop than the one it has seen. It takes its own part first, front to back, so that what it reads
+// is one stream; then it helps with the others'. A loop is over when its chunks are done, not when
+// every worker has reported: a worker whose core was taken away by another program holds up a loop
+// by the one chunk it is in, and by none when it sleeps. It joins again whenever it comes back.
 //
 // Between loops workers watch for work for kSpin and then sleep on a futex (std::atomic::wait). The
 // caller watches for the last chunks in the same way, then gives its core away.
 //
-// Rejected: a barrier of all workers (every loop then waits for the slowest thread to be scheduled),
-// one fixed part for each thread without help (a core at half speed halves the whole), and one
-// shared counter (every chunk then starts a new stream of reads).
+// Rejected: a barrier of all workers (every loop then waits for the slowest thread to be
+// scheduled), one fixed part for each thread without help (a core at half speed halves the whole),
+// and one shared counter (every chunk then starts a new stream of reads).
 
 #include "base/thread_pool.h"
 

@@ -27,30 +27,32 @@ model::Config Shape() {
   return config;
 }
 
-std::string Make(uint64_t seed, int threads, double bits, CompileReport* report = nullptr) {
+CompileReport Make(const std::filesystem::path& path, uint64_t seed, int threads, double bits) {
   const auto source = ingest::MakeSyntheticModel(Shape(), seed, "shape");
-  const auto path = test::TemporaryFolder() / "synthetic.etch";
   CompileOptions options;
   options.threads = threads;
   options.bits = bits;
   const auto made = CompileSynthetic(*source, seed, path, options, {});
   EXPECT_TRUE(made) << (made ? "" : made.error().message);
-  if (report != nullptr) {
-    *report = *made;
-  }
+  return *made;
+}
+
+std::string Bytes(uint64_t seed, int threads) {
+  const auto path = test::TemporaryFolder() / "synthetic.etch";
+  Make(path, seed, threads, 0.0);
   return ReadSmallFile(path).value();
 }
 
 TEST(Synthetic, SameSeedSameBytesForAnyThreads) {
-  const std::string one = Make(5, 1, 0.0);
-  EXPECT_EQ(Make(5, 2, 0.0), one);
-  EXPECT_NE(Make(6, 1, 0.0), one);
+  const std::string one = Bytes(5, 1);
+  EXPECT_EQ(Bytes(5, 2), one);
+  EXPECT_NE(Bytes(6, 1), one);
 }
 
 TEST(Synthetic, WeightsHaveUnitGainAndTheBudgetHolds) {
-  CompileReport report;
-  Make(1, 2, 4.0, &report);
-  const auto image = image::Image::Open(test::TemporaryFolder() / "synthetic.etch");
+  const auto path = test::TemporaryFolder() / "synthetic.etch";
+  const CompileReport report = Make(path, 1, 2, 4.0);
+  const auto image = image::Image::Open(path);
   ASSERT_TRUE(image) << (image ? "" : image.error().message);
   int six = 0;
   double bits = 0.0;

@@ -222,14 +222,12 @@ struct ReadProbe::State {
 };
 
 ReadProbe::ReadProbe(int threads)
-    : state_(new State{
-          Region(threads > 0 ? threads : ProcessorCount(), RegionBytes() / 2)}) {}
+    : state_(new State{Region(threads > 0 ? threads : ProcessorCount(), RegionBytes() / 2)}) {}
 
 ReadProbe::~ReadProbe() = default;
 
 double ReadProbe::Measure() {
-  return state_->region.empty() ? 0.0
-                                : state_->region.Read(*AvailableLimitKernels()[0]).second;
+  return state_->region.empty() ? 0.0 : state_->region.Read(*AvailableLimitKernels()[0]).second;
 }
 
 uint64_t ReadProbe::size_bytes() const {

@@ -182,7 +182,8 @@ bool Scheduler::State::Admit() {
       started.push_back(std::move(waiting.front()));
       waiting.pop_front();
     }
-    running_count = std::ssize(running) + std::ssize(started);
+    // What ends is counted until its on_finish was called: Drain waits for that.
+    running_count = std::ssize(running) + std::ssize(started) + std::ssize(ended);
   }
   for (Running& entry : ended) {
     Finish(entry, FinishReason::kCancelled);

@@ -118,9 +118,9 @@ class Faults(Case):
     def test_interrupted_compile(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             process = subprocess.Popen(
-                [ETCH, "compile", "--synthetic", "smollm-135m", "-o", self.out],
+                [ETCH, "compile", "--synthetic", "llama-3.2-3b", "-o", self.out],
                 stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            time.sleep(1.0)
+            time.sleep(0.5)
             process.send_signal(number)
             _, stderr = process.communicate(timeout=60)
             self.assertEqual(process.returncode, 130, stderr)

@@ -82,14 +82,12 @@ ETCH_INLINE uint32_t RawScores(const AttendTask& task, int64_t tile, int64_t hea
       for (int at = 0; at < kTiles; ++at) {
         const int16_t* place = keys + at * tile_codes + channel * kKeyTile;
         pair[at] = _mm512_loadu_si512(place);
-        _mm_prefetch(reinterpret_cast<const char*>(place + kTilesAhead * tile_codes),
-                     _MM_HINT_T1);
+        _mm_prefetch(reinterpret_cast<const char*>(place + kTilesAhead * tile_codes), _MM_HINT_T1);
       }
       for (int which = 0; which < kHeads; ++which) {
         const __m512i query = BroadcastPair(queries + which * task.head_dim + channel);
         for (int at = 0; at < kTiles; ++at) {
-          dot[at * kHeads + which] =
-              _mm512_dpwssd_epi32(dot[at * kHeads + which], pair[at], query);
+          dot[at * kHeads + which] = _mm512_dpwssd_epi32(dot[at * kHeads + which], pair[at], query);
         }
       }
     }
@@ -112,7 +110,8 @@ ETCH_INLINE uint32_t RawScores(const AttendTask& task, int64_t tile, int64_t hea
   return wide;
 }
 
-// Scores of the tiles [tile, tile + kTiles) of some heads into memory, and the largest of each head.
+// Scores of the tiles [tile, tile + kTiles) of some heads into memory, and the largest of each
+// head.
 template <int kTiles, int kHeads>
 ETCH_INLINE void ScoreTiles(const AttendTask& task, const AttendMemory& memory, int64_t tile,
                             int64_t head, __m512i* largest) {
@@ -303,8 +302,7 @@ std::array<uint8_t, kMaxBlocks> LargestShifts(const AttendTask& task) {
 }
 
 // Asks for one of `parts` equal parts of the chunk of values that begins at `tile`.
-ETCH_INLINE void PrefetchValues(const AttendTask& task, int64_t tile, int64_t part,
-                                int64_t parts) {
+ETCH_INLINE void PrefetchValues(const AttendTask& task, int64_t tile, int64_t part, int64_t parts) {
   const int64_t tile_bytes = task.value_channels * kKeyTile;
   const char* chunk = reinterpret_cast<const char*>(task.values) + tile * tile_bytes;
   const int64_t lines = kChunkTiles * tile_bytes / 64;

@@ -2,8 +2,8 @@
 
 #include "engine/cpu/kernels_avx2.h"
 
-#include <cstddef>
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "model/config.h"
@@ -17,7 +17,8 @@ namespace {
 }  // namespace
 }  // namespace avx2
 
-const KernelSet kAvx2Kernels = {"avx2",     avx2::Multiply, avx2::Quantize, avx2::QuantizeProducts,
-                                avx2::Norm, avx2::SwiGlu,   avx2::Add, avx2::AddWeighted,      avx2::Attend};
+const KernelSet kAvx2Kernels = {"avx2",      avx2::Multiply, avx2::Quantize, avx2::QuantizeProducts,
+                                avx2::Norm,  avx2::SwiGlu,   avx2::Add,      avx2::AddWeighted,
+                                avx2::Attend};
 
 }  // namespace etch::engine

@@ -2,8 +2,8 @@
 
 #include "engine/cpu/kernels_avx512.h"
 
-#include <cstddef>
 #include <algorithm>
+#include <cstddef>
 
 #include "model/config.h"
 #include "numerics/fixed_point.h"
@@ -17,7 +17,8 @@ namespace {
 }  // namespace avx512
 
 const KernelSet kAvx512Kernels = {
-    "avx512",     avx512::Multiply, avx512::Quantize, avx512::QuantizeProducts,
-    avx512::Norm, avx512::SwiGlu,   avx512::Add, avx512::AddWeighted,      avx512::Attend};
+    "avx512",      avx512::Multiply, avx512::Quantize, avx512::QuantizeProducts,
+    avx512::Norm,  avx512::SwiGlu,   avx512::Add,      avx512::AddWeighted,
+    avx512::Attend};
 
 }  // namespace etch::engine

@@ -3,9 +3,9 @@
 // input, so the unpacking is shared by a batch. The inner loops have fixed lengths and no branches,
 // which lets the compiler use whatever vectors the build allows.
 
-#include <cstddef>
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstring>
 
 #include "engine/cpu/attend_parts.h"
@@ -222,7 +222,7 @@ void Multiply(const WeightView& weights, const InputPanel& inputs, int64_t tile_
 
 }  // namespace
 
-const KernelSet kGenericKernels = {"generic", Multiply, Quantize, QuantizeProducts,
-                                   Norm,      SwiGlu,   Add, AddWeighted,      AttendPlainly};
+const KernelSet kGenericKernels = {"generic", Multiply, Quantize,    QuantizeProducts, Norm,
+                                   SwiGlu,    Add,      AddWeighted, AttendPlainly};
 
 }  // namespace etch::engine

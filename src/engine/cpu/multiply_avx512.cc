@@ -19,9 +19,9 @@
 //   7          1 2 (plane 1 >> 5), 3       0              plane 2 >> 4 has bit 7 at 3
 //
 // One column (decoding): the sum stays in a register and the weights stream from memory once,
-// two tiles at a time, prefetched. Many columns: two tiles together, so that each broadcast of inputs
-// serves 32 rows; the group is unpacked once for up to kBlockColumns columns, whose sums lie in the
-// first-level cache.
+// two tiles at a time, prefetched. Many columns: two tiles together, so that each broadcast of
+// inputs serves 32 rows; the group is unpacked once for up to kBlockColumns columns, whose sums lie
+// in the first-level cache.
 
 #include <immintrin.h>
 
@@ -44,8 +44,9 @@ constexpr int kRows = 16;
 // cache: the same place of the tiles whose turn is next, or further when tiles are short. That
 // finds each page before it is needed and keeps enough reads under way to fill the memory's
 // bandwidth. Found by trial (EPYC, Zen 4, 4096 columns): two tiles together and 51 KiB ahead reach
-// 0.94 of a plain read's speed with two threads, one tile 0.86; 12 KiB ahead 0.76, nothing 0.59. The
-// first-level cache cannot have as many reads under way: asking for it is slower at any distance.
+// 0.94 of a plain read's speed with two threads, one tile 0.86; 12 KiB ahead 0.76, nothing 0.59.
+// The first-level cache cannot have as many reads under way: asking for it is slower at any
+// distance.
 constexpr int64_t kAheadBytes = 49152;
 
 #define ETCH_INLINE inline __attribute__((always_inline))
@@ -355,8 +356,8 @@ struct Ahead {
 
 // One column, kTiles tiles together.
 template <class Format, bool kWide, int kTiles>
-void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& inputs,
-                 int64_t tile, int32_t* out) {
+void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& inputs, int64_t tile,
+                 int32_t* out) {
   constexpr int64_t kRecord = kWide ? 80 : 48;
   const std::byte* records = inputs.Block(0);
   const int exponent =
@@ -377,8 +378,7 @@ void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& i
       __m512i levels[kVectors];
       __m512i scale;
       format.Unpack(params[which], codes[which], levels, scale);
-      acc[which] =
-          _mm512_add_epi32(acc[which], GroupSum<Format, kWide>(levels, scale, record));
+      acc[which] = _mm512_add_epi32(acc[which], GroupSum<Format, kWide>(levels, scale, record));
       params[which] += Format::kParamBytes;
       codes[which] += Format::kCodeBytes;
     }

@@ -172,8 +172,8 @@ inline void Norm(std::span<const int32_t> x, std::span<const numerics::Gain16> g
       squares += static_cast<uint64_t>(value * value);
     }
   }
-  squares += static_cast<uint64_t>(
-      numerics::RoundShiftRight(static_cast<int64_t>(epsilon), 2 * shift));
+  squares +=
+      static_cast<uint64_t>(numerics::RoundShiftRight(static_cast<int64_t>(epsilon), 2 * shift));
   if (squares == 0) {
     std::fill_n(y, count, 0);
     return;

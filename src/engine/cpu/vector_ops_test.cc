@@ -155,8 +155,8 @@ TEST_P(VectorOps, AddWeightedRoundsAndSaturates) {
       std::vector<int32_t> out = base;
       GetParam()->add_weighted(delta.data(), weight, width, out.data());
       for (size_t index = 0; index < out.size(); ++index) {
-        ASSERT_EQ(out[index], numerics::Saturate32(base[index] +
-                                                   numerics::WeighDelta(delta[index], weight)))
+        ASSERT_EQ(out[index],
+                  numerics::Saturate32(base[index] + numerics::WeighDelta(delta[index], weight)))
             << delta[index] << " " << weight;
       }
     }
