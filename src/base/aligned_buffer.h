@@ -2,6 +2,7 @@
 
 // Bytes that begin at a cache line, for what vector kernels read.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -18,6 +19,7 @@ class AlignedBuffer {
   void Grow(int64_t size) {
     if (size > size_) {
       const auto rounded = (static_cast<size_t>(size) + kAlignment - 1) / kAlignment * kAlignment;
+      size_ = 0;
       bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded)));
       if (!bytes_) {
         throw std::bad_alloc();

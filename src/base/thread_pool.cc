@@ -80,8 +80,9 @@ struct ThreadPool::State {
   std::atomic<int> sleepers = 0;
   std::atomic<bool> stopping = false;
 
-  // Takes and runs chunks of one part until there are none.
-  void RunPart(Part& part) {
+  // Takes and runs chunks of one part until there are none. A body that throws ends the program:
+  // the others are still at work on what its caller holds.
+  void RunPart(Part& part) noexcept {
     uint64_t seen = part.word.load(std::memory_order_acquire);
     while (static_cast<uint32_t>(seen) != 0) {
       if (!part.word.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire,

@@ -5,6 +5,7 @@
 
 #include "compile/synthetic.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>

@@ -61,10 +61,12 @@ class EngineShapes : public ::testing::TestWithParam<model::Config> {};
 TEST_P(EngineShapes, CpuEqualsReferenceBitForBit) {
   const auto image = RandomImage(GetParam(), 1);
   const std::vector<TokenId> tokens = SomeTokens(GetParam(), 70);
+  const auto twice = RandomAdapter(GetParam(), 16, 9);
   const std::vector<std::vector<ActiveAdapter>> settings = {
       {},
       {{RandomAdapter(GetParam(), 16, 2)}},
-      {{RandomAdapter(GetParam(), 3, 3), 1 << 15}, {RandomAdapter(GetParam(), 40, 4), -(1 << 16)}}};
+      {{RandomAdapter(GetParam(), 3, 3), 1 << 15}, {RandomAdapter(GetParam(), 40, 4), -(1 << 16)}},
+      {{twice}, {twice, 1 << 13}}};
   const auto reference = MakeEngine(*image, BackendKind::kReference);
   std::vector<std::vector<Logits>> results;
   for (const auto& adapters : settings) {

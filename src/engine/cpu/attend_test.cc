@@ -31,6 +31,8 @@ class AttendMatches : public ::testing::TestWithParam<const KernelSet*> {
     return values;
   }
 
+  static constexpr int64_t kStale = 20;
+
   // Both sides over the same queries, keys and values.
   void Compare(const Shape& shape, int query_bits, int key_bits, int value_bits,
                const numerics::FunctionTables& tables) {
@@ -39,7 +41,7 @@ class AttendMatches : public ::testing::TestWithParam<const KernelSet*> {
     config.n_kv_heads = 2;
     config.n_heads = 2 * shape.heads;
     config.head_dim = shape.head_dim;
-    auto state = KvTiles::Create(config, shape.keys);
+    auto state = KvTiles::Create(config, shape.keys + kStale);
     ASSERT_TRUE(state);
     auto& tiles = static_cast<KvTiles&>(**state);
     const auto width = static_cast<size_t>(shape.head_dim);
@@ -89,6 +91,10 @@ class AttendMatches : public ::testing::TestWithParam<const KernelSet*> {
             std::max(maxima.value_shifts[block], value_shifts.back()[block]);
       }
     }
+    // What lies beyond the visible keys: entries of tokens that were forgotten, as large as can be.
+    for (int64_t key = shape.keys; key < shape.keys + kStale; ++key) {
+      tiles.Store(1, 1, key, Draw(shape.head_dim, 31).data(), Draw(shape.head_dim, 31).data());
+    }
     std::vector<int32_t> expected(count * width);
     for (size_t head = 0; head < count; ++head) {
       maxima.score = *std::max_element(scores[head].begin(), scores[head].end());
@@ -124,8 +130,8 @@ class AttendMatches : public ::testing::TestWithParam<const KernelSet*> {
 
 TEST_P(AttendMatches, ForManyShapes) {
   const numerics::FunctionTables tables = numerics::BuildFunctionTables();
-  for (const int64_t head_dim : {2, 8, 16, 48, 64, 80, 128, 256}) {
-    for (const int64_t heads : {1, 3, 4, 7}) {
+  for (const int64_t head_dim : {2, 8, 16, 20, 24, 48, 50, 64, 80, 128, 256}) {
+    for (const int64_t heads : {1, 4, 7, 16}) {
       for (const int64_t keys : {1, 15, 16, 17, 100, 300}) {
         Compare({head_dim, heads, keys}, 19, 19, 18, tables);
       }

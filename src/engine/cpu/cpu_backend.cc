@@ -58,7 +58,7 @@ class CpuBackend : public Backend {
   int64_t kv_bytes_per_token() const override { return KvTiles::BytesPerToken(config_); }
   std::string isa() const override { return std::string(kernels_.isa); }
   int threads() const override { return pool_.threads(); }
-  // Eight a layer; the embedding, the last norm and the head.
+  // Eight a layer, SwiGLU counted with gate and up; the embedding, the last norm and the head.
   int64_t phases_per_token() const override { return 8 * config_.n_layers + 3; }
   void Forward(std::span<const Column> columns) override;
 
@@ -237,7 +237,11 @@ void CpuBackend::Attend(std::span<const Column> columns, int64_t layer) {
       task.query_shifts = query_shifts_.data() + row * blocks;
       task.score_scale = image_.score_scale();
       task.tables = &image_.tables();
-      scratch.Grow(AttendScratchBytes(task.visible, task.heads, task.value_channels));
+      // For half as many keys again, so that a growing context asks for memory a few times only.
+      if (const int64_t needed = AttendScratchBytes(task.visible, task.heads, task.value_channels);
+          needed > scratch.size()) {
+        scratch.Grow(needed + needed / 2);
+      }
       task.scratch = scratch.data();
       task.out = attended_.Row(column) + head * head_dim;
       kernels_.attend(task);
@@ -255,7 +259,7 @@ void CpuBackend::FeedForwardBlock(int64_t layer) {
   linear_.Run(std::array{Project(Role::kGate, layer, gate_), Project(Role::kUp, layer, up_)}, layer,
               panel_, adapters_);
   const int64_t width = config_.ffn_dim;
-  panel_.Reset(image_.InputFormat(InputSite::kDown, layer), width, count_);
+  panel_.Reset(image_.InputFormat(InputSite::kDown, layer), width, count_, 2 * numerics::kPoint);
   int64_t* products = products_.As<int64_t>(count_ * width);
   // Element by element for one column, column by column for many.
   constexpr int64_t kPart = 1024;
@@ -307,7 +311,7 @@ void CpuBackend::Head(std::span<const Column> columns) {
     return;
   }
   linear_.Run(std::array{Project(Role::kHead, 0, logits_)}, 0, panel_, no_adapters_);
-  pool_.ParallelFor(count_, 1, [&](int64_t begin, int64_t end) {
+  ForWorth(pool_, count_, 1, count_ * weights.rows * 8, [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end; ++index) {
       std::copy_n(logits_.Row(index), weights.rows, logits_of(index).data());
     }

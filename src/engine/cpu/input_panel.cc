@@ -9,7 +9,8 @@ namespace etch::engine {
 using numerics::ActivationFormat;
 using numerics::kBlock;
 
-void InputPanel::Reset(ActivationFormat format, int64_t width, int64_t columns) {
+void InputPanel::Reset(ActivationFormat format, int64_t width, int64_t columns, int point) {
+  point_ = point;
   format_ = format;
   width_ = width;
   groups_ = (width + kBlock - 1) / kBlock;
@@ -19,16 +20,16 @@ void InputPanel::Reset(ActivationFormat format, int64_t width, int64_t columns) 
 }
 
 void InputPanel::CopyColumn(const InputPanel& source, int64_t from, int64_t to) {
-  ETCH_DCHECK(source.format_ == format_ && source.width_ == width_);
+  ETCH_DCHECK(source.format_ == format_ && source.width_ == width_ && source.point_ == point_);
   for (int64_t group = 0; group < groups_; ++group) {
     std::memcpy(Record(to, group), source.Record(from, group), static_cast<size_t>(record_bytes()));
   }
   SetMaxShift(to, source.max_shift(from));
-  point_ = source.point_;
 }
 
 void PackColumn(const numerics::Activation& input, int64_t column, InputPanel& panel) {
-  ETCH_DCHECK(input.format == panel.format() && input.blocks() == panel.groups());
+  ETCH_DCHECK(input.format == panel.format() && input.blocks() == panel.groups() &&
+              input.point == panel.point());
   const bool wide = input.format == ActivationFormat::kA16;
   for (int64_t group = 0; group < panel.groups(); ++group) {
     std::byte* record = panel.Record(column, group);
@@ -49,7 +50,6 @@ void PackColumn(const numerics::Activation& input, int64_t column, InputPanel& p
     std::memcpy(record + (wide ? 64 : 32), &terms, sizeof terms);
   }
   panel.SetMaxShift(column, input.max_shift);
-  panel.SetPoint(input.point);
 }
 
 }  // namespace etch::engine

@@ -21,6 +21,7 @@
 
 #include "base/aligned_buffer.h"
 #include "numerics/activation.h"
+#include "numerics/fixed_point.h"
 
 namespace etch::engine {
 
@@ -40,8 +41,10 @@ constexpr int64_t RecordBytes(numerics::ActivationFormat format) {
 
 class InputPanel {
  public:
-  // Room for `columns` columns of `width` channels; what the panel held is lost. Memory is kept.
-  void Reset(numerics::ActivationFormat format, int64_t width, int64_t columns);
+  // Room for `columns` columns of `width` channels, of vectors with `point` fraction bits; what the
+  // panel held is lost. Memory is kept. Columns may then be written by different threads.
+  void Reset(numerics::ActivationFormat format, int64_t width, int64_t columns,
+             int point = numerics::kPoint);
 
   numerics::ActivationFormat format() const { return format_; }
   int64_t width() const { return width_; }
@@ -76,7 +79,6 @@ class InputPanel {
   void SetMaxShift(int64_t column, int shift) {
     max_shifts_[static_cast<size_t>(column)] = static_cast<uint8_t>(shift);
   }
-  void SetPoint(int point) { point_ = point; }
 
   // A copy of column `from` of `source`, as column `to` of this one. Same format and width.
   void CopyColumn(const InputPanel& source, int64_t from, int64_t to);
@@ -91,8 +93,8 @@ class InputPanel {
   std::vector<uint8_t> max_shifts_;
 };
 
-// Writes one column of a panel from a contract's Activation. The fast paths (vector_ops.h) write
-// the same bytes directly; tests hold them to this.
+// Writes one column of a panel from a contract's Activation. The fast paths (vector_ops-inl.h)
+// write the same bytes directly; tests hold them to this.
 void PackColumn(const numerics::Activation& input, int64_t column, InputPanel& panel);
 
 }  // namespace etch::engine

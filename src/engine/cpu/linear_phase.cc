@@ -82,7 +82,7 @@ void LinearPhase::GatherInputs(const InputPanel& inputs, AdapterPlan& plan) {
         group.inputs = &inputs;
         continue;
       }
-      group.own_inputs.Reset(inputs.format(), inputs.width(), count);
+      group.own_inputs.Reset(inputs.format(), inputs.width(), count, inputs.point());
       for (int64_t use = 0; use < count; ++use) {
         group.own_inputs.CopyColumn(inputs, group.uses[static_cast<size_t>(use)].column, use);
       }

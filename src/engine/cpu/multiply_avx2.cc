@@ -397,7 +397,7 @@ struct Matrix {
   int64_t param_bytes;  // padded, of a tile
   int64_t groups;
   int64_t rows;
-  int base;
+  int result_shift;
 
   ETCH_INLINE Matrix(const WeightView& view, ActivationFormat input)
       : data(reinterpret_cast<const uint8_t*>(view.data)),
@@ -405,7 +405,7 @@ struct Matrix {
         param_bytes(numerics::ParamBytes(view.format, view.cols)),
         groups(numerics::GroupCount(view.cols)),
         rows(view.rows),
-        base(numerics::ResultShift(view.format, input)) {}
+        result_shift(numerics::ResultShift(view.format, input)) {}
 
   ETCH_INLINE const uint8_t* Tile(int64_t tile) const { return data + tile * tile_bytes; }
   ETCH_INLINE const uint8_t* Params(int64_t tile) const {
@@ -427,7 +427,7 @@ struct Matrix {
 
 // What a row's exponent is raised by for one column of the inputs.
 ETCH_INLINE int ColumnExponent(const Matrix& matrix, const InputPanel& inputs, int64_t column) {
-  return inputs.max_shift(column) + matrix.base - inputs.point() + numerics::kPoint;
+  return inputs.max_shift(column) + matrix.result_shift - inputs.point() + numerics::kPoint;
 }
 
 // One column, one tile after the other.

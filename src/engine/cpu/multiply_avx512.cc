@@ -27,6 +27,7 @@
 
 #include <array>
 
+#include "engine/cpu/finish_rows.h"
 #include "engine/cpu/kernels.h"
 #include "engine/cpu/kernels_avx512.h"
 #include "numerics/linear.h"
@@ -291,14 +292,8 @@ void FinishTile(const uint8_t* tile, __m512i acc, int exponent, int64_t rows, in
   if (_mm512_mask_cmpgt_epi32_mask(mask, exponents, _mm512_setzero_si512()) != 0) {
     // A row scaled up: rare, and left to the definition.
     alignas(64) std::array<int32_t, kRows> sums;
-    alignas(64) std::array<int32_t, kRows> mantissas;
-    alignas(64) std::array<int32_t, kRows> powers;
     _mm512_store_si512(sums.data(), acc);
-    _mm512_store_si512(mantissas.data(), mantissa);
-    _mm512_store_si512(powers.data(), exponents);
-    for (size_t row = 0; row < static_cast<size_t>(std::min<int64_t>(rows, kRows)); ++row) {
-      out[row] = numerics::ShiftSaturate32(int64_t{sums[row]} * mantissas[row], powers[row]);
-    }
+    FinishRows(sums.data(), tile, tile + 32, exponent, std::min<int64_t>(rows, kRows), out);
     return;
   }
   const __m512i down = _mm512_sub_epi32(_mm512_setzero_si512(), exponents);

@@ -111,7 +111,6 @@ void QuantizeColumn(const T* values, int64_t column, InputPanel& panel) {
 }
 
 inline void Quantize(const int32_t* values, int64_t column, InputPanel& panel) {
-  panel.SetPoint(numerics::kPoint);
   if (panel.format() == numerics::ActivationFormat::kA8) {
     QuantizeColumn<false>(values, column, panel);
   } else {
@@ -120,7 +119,6 @@ inline void Quantize(const int32_t* values, int64_t column, InputPanel& panel) {
 }
 
 inline void QuantizeProducts(const int64_t* products, int64_t column, InputPanel& panel) {
-  panel.SetPoint(2 * numerics::kPoint);
   if (panel.format() == numerics::ActivationFormat::kA8) {
     QuantizeColumn<false>(products, column, panel);
   } else {

@@ -49,10 +49,10 @@ class VectorOps : public ::testing::TestWithParam<const KernelSet*> {
 
 void ExpectSamePanel(const Activation& expected, const InputPanel& panel, int64_t column) {
   InputPanel wanted;
-  wanted.Reset(panel.format(), panel.width(), panel.columns());
+  wanted.Reset(panel.format(), panel.width(), panel.columns(), panel.point());
   PackColumn(expected, column, wanted);
   EXPECT_EQ(wanted.max_shift(column), panel.max_shift(column));
-  EXPECT_EQ(wanted.point(), panel.point());
+  EXPECT_EQ(expected.point, panel.point());
   for (int64_t group = 0; group < panel.groups(); ++group) {
     const auto bytes = static_cast<size_t>(panel.record_bytes());
     ASSERT_EQ(std::memcmp(wanted.Record(column, group), panel.Record(column, group), bytes), 0)
@@ -78,6 +78,7 @@ TEST_P(VectorOps, QuantizeIsTheContractsAndPacksLikeIt) {
         for (size_t index = 0; index < products.size(); ++index) {
           products[index] = int64_t{values[index]} * factors[index];
         }
+        panel.Reset(format, width, columns, 32);
         GetParam()->quantize_products(products.data(), 0, panel);
         numerics::QuantizeActivation(products, 32, format, expected);
         ExpectSamePanel(expected, panel, 0);
