@@ -324,16 +324,7 @@ void LargestShifts(const AttendTask& task, uint8_t* out) {
 }  // namespace
 
 void Attend(const AttendTask& task) {
-  // A table of a hostile image may fall so steeply that the interpolation leaves 32 bits, and a
-  // score scale may not be a shift down; real ones never are either.
-  const int32_t* exp2 = task.tables->exp2.data();
-  int32_t steepest = 0;
-  for (int64_t entry = 0; entry < 64; ++entry) {
-    const int32_t step = exp2[entry] - exp2[entry + 1];
-    steepest = step > steepest ? step : steepest;
-  }
-  const int down = -(task.score_scale.exponent + 4);
-  if (steepest >= 1 << 21 || down < 0 || down > 62) {
+  if (!FitsVectors(task)) {
     AttendPlainly(task);
     return;
   }

@@ -314,13 +314,7 @@ ETCH_INLINE void PrefetchValues(const AttendTask& task, int64_t tile, int64_t pa
 }  // namespace
 
 void Attend(const AttendTask& task) {
-  // A table of a hostile image may fall so steeply that the interpolation leaves 32 bits, and a
-  // score scale may not be a shift down; real ones never are either.
-  int32_t steepest = 0;
-  for (size_t entry = 0; entry < 64; ++entry) {
-    steepest = std::max(steepest, task.tables->exp2[entry] - task.tables->exp2[entry + 1]);
-  }
-  if (steepest >= 1 << 21 || task.score_scale.exponent + 4 > 0) {
+  if (!FitsVectors(task)) {
     AttendPlainly(task);
     return;
   }

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "base/error.h"
 #include "model/config.h"
 
 namespace etch::engine {
@@ -11,6 +12,16 @@ using numerics::kBlock;
 constexpr int64_t kMaxBlocks = model::kMaxHeadDim / kBlock;
 
 }  // namespace
+
+bool FitsVectors(const AttendTask& task) {
+  // numerics::ScoreScale of heads of 2 to 256 channels is a shift down by 11 to 15.
+  ETCH_DCHECK(task.score_scale.exponent + 4 < 0);
+  int32_t steepest = 0;
+  for (size_t entry = 0; entry < 64; ++entry) {
+    steepest = std::max(steepest, task.tables->exp2[entry] - task.tables->exp2[entry + 1]);
+  }
+  return steepest < 1 << 21;
+}
 
 int32_t ScoreOfKey(const AttendTask& task, int64_t head, int64_t key) {
   std::array<int16_t, model::kMaxHeadDim> codes;

@@ -47,6 +47,10 @@ inline uint8_t ValueShift(const AttendTask& task, int64_t key, int64_t block) {
   return task.value_shifts[(key / kKeyTile * task.blocks + block) * kKeyTile + key % kKeyTile];
 }
 
+// False when a table of a hostile image falls so steeply that the interpolation of weights leaves
+// 32 bits: then the definition is asked for all of the call.
+bool FitsVectors(const AttendTask& task);
+
 // The definition's score of one key.
 int32_t ScoreOfKey(const AttendTask& task, int64_t head, int64_t key);
 
