@@ -6,13 +6,16 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/error.h"
 
 namespace etch {
 
-// A read-only shared memory mapping of a whole file. Move-only; thread-safe to read.
+// A read-only shared memory mapping of a whole file, in huge pages where the page cache holds the
+// file in such (Linux with large folios: a file that AtomicFile wrote, or one read through a
+// mapping). Move-only; thread-safe to read.
 class MappedFile {
  public:
   static Result<MappedFile> Open(const std::filesystem::path& path);
@@ -42,7 +45,8 @@ Result<std::string> ReadSmallFile(const std::filesystem::path& path,
                                   uint64_t max_bytes = 256u << 20);
 
 // A file that appears under `path` whole or not at all. Written as `path.tmp-PID-N`; Commit() syncs
-// and renames; a file that was not committed is removed by the destructor.
+// and renames; a file that was not committed is removed by the destructor. Bytes reach the system
+// in blocks of 2 MiB, which file systems with large folios keep as huge pages.
 class AtomicFile {
  public:
   static Result<AtomicFile> Create(const std::filesystem::path& path);
@@ -64,10 +68,14 @@ class AtomicFile {
   AtomicFile(int fd, std::filesystem::path path, std::filesystem::path temporary)
       : fd_(fd), path_(std::move(path)), temporary_(std::move(temporary)) {}
 
+  Status Write(uint64_t offset, Bytes bytes);
+  Status Flush();
+
   int fd_ = -1;
   std::filesystem::path path_;
   std::filesystem::path temporary_;
   uint64_t size_ = 0;
+  std::vector<std::byte> block_;  // the last bytes of size_, not yet written
 };
 
 // AtomicFile in one call.

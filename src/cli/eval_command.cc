@@ -25,7 +25,7 @@ struct Options {
 
 Result<eval::Score> Evaluate(const Options& options) {
   ETCH_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(options.text, uint64_t{1} << 30));
-  ETCH_ASSIGN_OR_RETURN(const LoadedModel model, LoadModel(options.model));
+  ETCH_ASSIGN_OR_RETURN(const LoadedModel model, LoadModel(options.model, Interrupted));
   LoadedModel other;
   if (!options.against.empty()) {
     RunOptions other_options = options.model;
@@ -33,7 +33,7 @@ Result<eval::Score> Evaluate(const Options& options) {
     other_options.backend = options.against_backend;
     other_options.isa.clear();
     other_options.adapters.clear();
-    ETCH_ASSIGN_OR_RETURN(other, LoadModel(other_options));
+    ETCH_ASSIGN_OR_RETURN(other, LoadModel(other_options, Interrupted));
   }
   const model::Vocabulary& vocabulary = model.image->vocabulary();
   std::vector<engine::TokenId> tokens = model.tokenizer->Encode(text, {false, false});

@@ -55,7 +55,7 @@ void AddSpeculateOption(CLI::App& command, engine::Speculation& speculation) {
       ->default_str("auto");
 }
 
-Result<LoadedModel> LoadModel(const RunOptions& options) {
+Result<LoadedModel> LoadModel(const RunOptions& options, const std::function<bool()>& interrupted) {
   LoadedModel model;
   ETCH_ASSIGN_OR_RETURN(const engine::BackendKind backend, engine::ParseBackend(options.backend));
   ETCH_ASSIGN_OR_RETURN(image::Image image, image::Image::Open(options.image, options.threads));
@@ -65,9 +65,9 @@ Result<LoadedModel> LoadModel(const RunOptions& options) {
   if (!source.empty()) {
     ETCH_ASSIGN_OR_RETURN(model.chat_template, text::ChatTemplate::Parse(source));
   }
-  ETCH_ASSIGN_OR_RETURN(
-      model.engine, engine::Engine::Create(
-                        *model.image, {backend, options.threads, options.isa, options.context}));
+  ETCH_ASSIGN_OR_RETURN(model.engine,
+                        engine::Engine::Create(*model.image, {backend, options.threads, options.isa,
+                                                              options.context, interrupted}));
   for (const std::string& text : options.adapters) {
     ETCH_ASSIGN_OR_RETURN(const adapter::AdapterArgument argument,
                           adapter::ParseAdapterArgument(text));

@@ -4,6 +4,7 @@
 // and adapters.
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,7 +45,9 @@ struct LoadedModel {
 // --speculate auto|off|always.
 void AddSpeculateOption(CLI::App& command, engine::Speculation& speculation);
 
-Result<LoadedModel> LoadModel(const RunOptions& options);
+// `interrupted`: see EngineOptions.
+Result<LoadedModel> LoadModel(const RunOptions& options,
+                              const std::function<bool()>& interrupted = {});
 
 // The image inside of this executable, or "" for the plain program.
 const std::string& OwnImage();

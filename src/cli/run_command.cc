@@ -90,7 +90,6 @@ class Runner {
   }
 
  private:
-  // In chunks, so that Ctrl-C is heard during a long prompt.
   Status Read() {
     const engine::Session& session = generator_->session();
     if (generator_->unread() > session.context() - session.position()) {
@@ -100,9 +99,6 @@ class Runner {
           generator_->unread(), session.context() - session.position(), session.context());
     }
     while (generator_->unread() > 0) {
-      if (Interrupted()) {
-        return Fail(ErrorCode::kCancelled, "interrupted");
-      }
       ETCH_TRY(Pass());
     }
     return {};
@@ -126,7 +122,13 @@ class Runner {
         if (generator_->full()) {
           break;
         }
-        ETCH_TRY(Pass());
+        if (const Status status = Pass(); !status) {
+          if (status.error().code != ErrorCode::kCancelled) {
+            return status;
+          }
+          answer.finish = "interrupted";
+          break;
+        }
         event = generator_->Draw();
       }
       if (model_.tokenizer->IsEndOfGeneration(event->token)) {
@@ -282,7 +284,7 @@ int Execute(Options& options) {
     options.sampling.seed =
         static_cast<uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
   }
-  Result<LoadedModel> model = LoadModel(options.model);
+  Result<LoadedModel> model = LoadModel(options.model, Interrupted);
   if (!model) {
     return Report(model.error());
   }

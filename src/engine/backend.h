@@ -4,6 +4,7 @@
 // entries and logits.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,6 +25,10 @@ struct SessionState {
   virtual void FillWithZeros(int64_t begin, int64_t end) = 0;
 };
 
+// Asked now and then during a pass, by the thread that called; true: give the pass up. May be
+// empty.
+using Interrupted = std::function<bool()>;
+
 // One token to run. Columns of one session come in order of position, without gaps.
 struct Column {
   SessionState* state = nullptr;
@@ -40,8 +45,8 @@ class Backend {
   // kNoSpace when the memory cannot be had.
   virtual Result<std::unique_ptr<SessionState>> NewState(int64_t context) const = 0;
   // Runs all columns in one pass over the base. Entries of the context beyond a column's position
-  // are overwritten.
-  virtual void Forward(std::span<const Column> columns) = 0;
+  // are overwritten. False when it was interrupted: those entries and the logits then hold nothing.
+  virtual bool Forward(std::span<const Column> columns, const Interrupted& interrupted) = 0;
   virtual int64_t kv_bytes_per_token() const = 0;
   virtual std::string isa() const { return "scalar"; }
   virtual int threads() const { return 1; }

@@ -1,7 +1,6 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <set>
 
 #include "engine/backend.h"
 
@@ -110,6 +109,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(const image::Image& image,
   }
   std::unique_ptr<Engine> engine(new Engine());
   engine->image_ = &image;
+  engine->interrupted_ = options.interrupted;
   switch (options.backend) {
     case BackendKind::kReference:
       engine->backend_ = MakeReferenceBackend(image);
@@ -152,10 +152,12 @@ Result<std::unique_ptr<Session>> Engine::NewSession(const SessionOptions& option
 
 Status Engine::Forward(std::span<const Step> steps) {
   const int64_t vocabulary = image_->config().vocab_size;
-  std::set<const Session*> seen;
-  for (const Step& step : steps) {
+  for (size_t index = 0; index < steps.size(); ++index) {
+    const Step& step = steps[index];
+    for (const Step& before : steps.first(index)) {
+      ETCH_CHECK(step.session != before.session, "a session stands in two steps of one pass");
+    }
     const auto count = static_cast<int64_t>(step.tokens.size());
-    ETCH_CHECK(seen.insert(step.session).second, "a session stands in two steps of one pass");
     if (count > step.session->context_ - step.session->position_) {
       return Fail(ErrorCode::kContextExceeded,
                   "{} tokens after {} exceed the context of {}; start with a longer --context",
@@ -169,36 +171,47 @@ Status Engine::Forward(std::span<const Step> steps) {
     }
   }
 
-  std::vector<Column> columns;
+  columns_.clear();
   for (const Step& step : steps) {
-    Session& session = *step.session;
-    const size_t count = step.tokens.size();
-    const size_t wanted = step.logits == LogitsWanted::kNone || count == 0 ? 0
-                          : step.logits == LogitsWanted::kLast             ? 1
-                                                                           : count;
-    session.logit_rows_ = static_cast<int64_t>(wanted);
-    session.logits_.resize(wanted * static_cast<size_t>(vocabulary));
-    for (size_t index = 0; index < count; ++index) {
-      Column column{session.state_.get(),
-                    session.adapters_,
-                    step.tokens[index],
-                    session.position_ + static_cast<int64_t>(index),
-                    {}};
-      if (index >= count - wanted) {
-        column.logits = std::span(session.logits_)
-                            .subspan((index - (count - wanted)) * static_cast<size_t>(vocabulary),
-                                     static_cast<size_t>(vocabulary));
-      }
-      columns.push_back(column);
-    }
-    session.position_ += static_cast<int64_t>(count);
+    AddColumns(step);
   }
-  for (std::span<const Column> rest = columns; !rest.empty();) {
+  for (std::span<const Column> rest = columns_; !rest.empty();) {
     const size_t now = std::min(rest.size(), static_cast<size_t>(kMaxColumns));
-    backend_->Forward(rest.first(now));
+    if (!backend_->Forward(rest.first(now), interrupted_)) {
+      for (const Step& step : steps) {
+        step.session->logit_rows_ = 0;
+      }
+      return Fail(ErrorCode::kCancelled, "interrupted");
+    }
     rest = rest.subspan(now);
   }
+  for (const Step& step : steps) {
+    step.session->position_ += std::ssize(step.tokens);
+  }
   return {};
+}
+
+void Engine::AddColumns(const Step& step) {
+  Session& session = *step.session;
+  const auto vocabulary = static_cast<size_t>(image_->config().vocab_size);
+  const size_t count = step.tokens.size();
+  const size_t wanted = step.logits == LogitsWanted::kNone || count == 0 ? 0
+                        : step.logits == LogitsWanted::kLast             ? 1
+                                                                         : count;
+  session.logit_rows_ = static_cast<int64_t>(wanted);
+  session.logits_.resize(wanted * vocabulary);
+  for (size_t index = 0; index < count; ++index) {
+    Column column{session.state_.get(),
+                  session.adapters_,
+                  step.tokens[index],
+                  session.position_ + static_cast<int64_t>(index),
+                  {}};
+    if (index >= count - wanted) {
+      column.logits =
+          std::span(session.logits_).subspan((index - (count - wanted)) * vocabulary, vocabulary);
+    }
+    columns_.push_back(column);
+  }
 }
 
 }  // namespace etch::engine

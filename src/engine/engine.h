@@ -11,6 +11,7 @@
 //   TokenId next = numerics::Greedy((*session)->logits());
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -39,6 +40,8 @@ struct EngineOptions {
   int threads = 0;  // 0: one for each processor
   std::string isa;  // instruction set of the cpu backend by name; empty: the best the machine has
   int64_t context = 0;  // default length of a session's context; 0: the model's, at most 4096
+  // Asked a few times during a pass; true makes Forward give up with kCancelled. May be empty.
+  std::function<bool()> interrupted = nullptr;
 };
 
 struct SessionOptions {
@@ -47,6 +50,7 @@ struct SessionOptions {
 };
 
 class Backend;
+struct Column;
 struct SessionState;  // defined by the backend
 
 class Session {
@@ -59,8 +63,8 @@ class Session {
   int64_t context() const { return context_; }
   std::span<const ActiveAdapter> adapters() const { return adapters_; }
 
-  // Logits of the last Forward that computed any: row 0 … rows-1 of vocab_size values each, R32 (16
-  // fraction bits). The float backend rounds its own to the same format.
+  // Logits of the last Forward: row 0 … rows-1 of vocab_size values each, R32 (16 fraction bits).
+  // The float backend rounds its own to the same format.
   std::span<const int32_t> logits(int64_t row = 0) const;
   int64_t logit_rows() const { return logit_rows_; }
 
@@ -118,8 +122,9 @@ class Engine {
 
   // Appends each step's tokens to its session, in one pass over the base for all of them; sessions
   // must differ. Checked before anything is computed: kContextExceeded when a context would
-  // overflow, kInvalidArgument for a token outside of the vocabulary. The result of a step does not
-  // depend on the other steps, nor on how its tokens are cut into calls. One caller at a time.
+  // overflow, kInvalidArgument for a token outside of the vocabulary. kCancelled when interrupted:
+  // the sessions stand where they stood, without logits. The result of a step does not depend on
+  // the other steps, nor on how its tokens are cut into calls. One caller at a time.
   Status Forward(std::span<const Step> steps);
 
   const EngineInfo& info() const { return info_; }
@@ -128,9 +133,14 @@ class Engine {
  private:
   Engine() = default;
 
+  // Columns for the tokens of a step, behind those of the steps before it.
+  void AddColumns(const Step& step);
+
   const image::Image* image_ = nullptr;
   std::unique_ptr<Backend> backend_;
   EngineInfo info_;
+  std::function<bool()> interrupted_;
+  std::vector<Column> columns_;  // of the present pass; memory is kept
 };
 
 }  // namespace etch::engine

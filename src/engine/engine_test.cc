@@ -222,6 +222,38 @@ TEST(Engine, SkippedTokensAreZerosOnEveryBackend) {
   EXPECT_EQ(found[0], found[1]);
 }
 
+TEST(Engine, AnInterruptedPassLeavesTheSessionWhereItWas) {
+  const model::Config config = OddConfig();
+  const auto image = RandomImage(config, 6);
+  const std::vector<TokenId> tokens = SomeTokens(config, 20);
+  const auto plain = MakeEngine(*image, BackendKind::kCpu);
+  const std::vector<Logits> expected = AllLogits(*plain, tokens, 20);
+  for (const BackendKind backend :
+       {BackendKind::kCpu, BackendKind::kReference, BackendKind::kFloat}) {
+    int asked = 0;
+    int give_up_at = 0;  // 0: never
+    auto engine =
+        Engine::Create(*image, {backend, 1, "", 0, [&] { return ++asked == give_up_at; }});
+    ASSERT_TRUE(engine);
+    const auto session = MakeSession(**engine);
+    const Step first{session.get(), std::span(tokens).first(10)};
+    ASSERT_TRUE((*engine)->Forward({&first, 1}));
+    ASSERT_GT(asked, 0);
+    give_up_at = asked + 1;
+    const Step second{session.get(), std::span(tokens).subspan(10), LogitsWanted::kAll};
+    const Status status = (*engine)->Forward({&second, 1});
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().code, ErrorCode::kCancelled);
+    EXPECT_EQ(session->position(), 10);
+    EXPECT_EQ(session->logit_rows(), 0);
+    ASSERT_TRUE((*engine)->Forward({&second, 1}));
+    EXPECT_EQ(session->position(), 20);
+    if (backend != BackendKind::kFloat) {
+      EXPECT_TRUE(std::ranges::equal(session->logits(9), expected[19]));
+    }
+  }
+}
+
 TEST(Engine, LogitsAreKeptAsAsked) {
   const auto image = RandomImage(OddConfig(), 10);
   const auto engine = MakeEngine(*image, BackendKind::kCpu);

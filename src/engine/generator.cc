@@ -29,6 +29,8 @@ void Generator::Begin(std::vector<TokenId> prompt, int64_t max_tokens) {
   const auto common = std::mismatch(sequence_.begin(), read, prompt.begin(), prompt.end()).first;
   session_->Truncate(std::min<int64_t>(common - sequence_.begin(), std::ssize(prompt) - 1));
   sequence_ = std::move(prompt);
+  sequence_.reserve(
+      static_cast<size_t>(std::min(std::ssize(sequence_) + max_tokens, session_->context() + 1)));
   limit_ = drawn_ + static_cast<uint64_t>(max_tokens);
   lookup_.Clear();
 }
@@ -95,12 +97,17 @@ Status PassRunner::Run(std::span<Generator* const> generators, int64_t prompt_ch
       generators, [](const Generator* generator) { return generator->decoding(); });
   const int64_t sequences = std::ssize(generators);
   PassPlan plan{sequences, sequences, static_cast<double>(sequences)};
-  std::vector<Step> steps;
+  steps_.clear();
   for (Generator* generator : generators) {
-    steps.push_back(generator->NextStep(prompt_chunk, cost_, measured, plan));
+    steps_.push_back(generator->NextStep(prompt_chunk, cost_, measured, plan));
   }
   const auto begin = std::chrono::steady_clock::now();
-  ETCH_TRY(engine_.Forward(steps));
+  if (const Status status = engine_.Forward(steps_); !status) {
+    for (Generator* generator : generators) {
+      generator->Settle();
+    }
+    return status;
+  }
   if (measured) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     cost_.Record(plan.columns, seconds.count());

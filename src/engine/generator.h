@@ -106,12 +106,14 @@ class PassRunner {
   explicit PassRunner(Engine& engine) : engine_(engine) {}
 
   // One Forward. Each generator reads a chunk of what it has not read, or its last token with
-  // drafts behind it. Generators differ, none has tokens left to draw and none is full.
+  // drafts behind it. Generators differ, none has tokens left to draw and none is full. After an
+  // error they stand where they stood.
   Status Run(std::span<Generator* const> generators, int64_t prompt_chunk = 64);
 
  private:
   Engine& engine_;
   PassCost cost_;
+  std::vector<Step> steps_;  // of the present pass; memory is kept
 };
 
 }  // namespace etch::engine

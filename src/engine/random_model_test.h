@@ -3,6 +3,7 @@
 // Models and adapters for the tests of the engine: random codes under scales that keep activations
 // of order one, in shapes that fill neither tiles nor groups.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -98,7 +99,7 @@ inline std::unique_ptr<image::Image> RandomImage(const model::Config& config, ui
   header.name = "random";
   header.config = config;
   for (int64_t token = 0; token < config.vocab_size; ++token) {
-    header.vocabulary.tokens.push_back({"t" + std::to_string(token)});
+    header.vocabulary.tokens.push_back({fmt::format("t{}", token)});
   }
   header.input_formats.assign(static_cast<size_t>(config.n_layers * model::kLayerSites + 1),
                               numerics::ActivationFormat::kA8);
@@ -108,7 +109,7 @@ inline std::unique_ptr<image::Image> RandomImage(const model::Config& config, ui
   }
   header.input_formats.back() = numerics::ActivationFormat::kA16;
   const std::filesystem::path path =
-      etch::test::TemporaryFolder() / ("random-" + std::to_string(seed) + ".etch");
+      etch::test::TemporaryFolder() / fmt::format("random-{}.etch", seed);
   auto writer = image::ImageWriter::Create(path, header);
   EXPECT_TRUE(writer) << (writer ? "" : writer.error().message);
   const auto matrix = [&](Role role, int64_t layer, WeightFormat format, double gain) {
@@ -156,7 +157,7 @@ inline std::shared_ptr<const AdapterWeights> RandomAdapter(const model::Config& 
   using numerics::WeightFormat;
   std::mt19937 random(seed);
   auto weights = std::make_shared<AdapterWeights>();
-  weights->name = "random-" + std::to_string(seed);
+  weights->name = fmt::format("random-{}", seed);
   weights->n_layers = config.n_layers;
   for (int64_t layer = 0; layer < config.n_layers; ++layer) {
     for (const model::Role role : model::kBlockLinears) {

@@ -56,6 +56,7 @@ struct Scheduler::State {
 
   // Touched by the thread only.
   std::vector<Running> running;
+  std::vector<Generator*> generators;  // of the present turn
   PassRunner passes;
   SpeculationCounts counts;
 };
@@ -204,7 +205,7 @@ bool Scheduler::State::Admit() {
 }
 
 void Scheduler::State::Turn() {
-  std::vector<Generator*> generators;
+  generators.clear();
   for (const Running& entry : running) {
     generators.push_back(entry.generator.get());
   }

@@ -252,7 +252,12 @@ Status Bench::MeasureRow(const RowPlan& plan) {
       session->Truncate(plan.context);
     }
     const Clock::time_point step = Clock::now();
-    ETCH_TRY(model_.engine->Forward(steps));
+    if (const Status status = model_.engine->Forward(steps); !status) {
+      if (status.error().code == ErrorCode::kCancelled) {
+        break;
+      }
+      return status;
+    }
     const double seconds = SecondsSince(step);
     if (warm_up == 0.0 && seconds < options_.seconds) {
       warm_up = seconds;
@@ -435,7 +440,7 @@ double BenchReport::MicrosecondsPerPhase() const {
 Result<BenchReport> RunBench(const BenchOptions& options) {
   BenchReport report;
   const Clock::time_point load = Clock::now();
-  ETCH_ASSIGN_OR_RETURN(const LoadedModel model, LoadModel(options.model));
+  ETCH_ASSIGN_OR_RETURN(const LoadedModel model, LoadModel(options.model, Interrupted));
   report.load_s = SecondsSince(load);
   report.machine = ProcessorName();
   report.model = model.image->name();

@@ -268,42 +268,58 @@ ETCH_INLINE __m512i GroupSum(const __m512i* levels, __m512i scale, const std::by
   return _mm512_srav_epi32(_mm512_add_epi32(scaled, half), shift);
 }
 
-// round(acc · mantissa / 2^down) of eight rows, saturated; every `down` ≥ 0.
-ETCH_INLINE __m256i FinishEight(__m256i acc, __m256i mantissa, __m256i down) {
-  const __m512i product =
-      _mm512_mul_epi32(_mm512_cvtepi32_epi64(acc), _mm512_cvtepi32_epi64(mantissa));
-  // |product| < 2^47: a shift of 62 leaves nothing, as every larger one.
-  const __m512i count = _mm512_cvtepi32_epi64(_mm256_min_epi32(down, _mm256_set1_epi32(62)));
-  const __m512i half = _mm512_srli_epi64(_mm512_sllv_epi64(_mm512_set1_epi64(1), count), 1);
-  const __m512i rounded = _mm512_srav_epi64(_mm512_add_epi64(product, half), count);
-  const __m512i limit = _mm512_set1_epi64(numerics::kMax32);
-  return _mm512_cvtepi64_epi32(_mm512_max_epi64(_mm512_min_epi64(rounded, limit),
-                                                _mm512_sub_epi64(_mm512_setzero_si512(), limit)));
-}
+// Turns the sums of a tile's rows into y: the row scales, read once for all columns.
+class TileEnd {
+ public:
+  TileEnd(const uint8_t* tile, int64_t rows)
+      : tile_(tile),
+        rows_(std::min<int64_t>(rows, kRows)),
+        mask_(static_cast<__mmask16>((1 << rows_) - 1)),
+        low_(_mm512_cvtepu16_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tile)))),
+        high_(_mm512_cvtepu16_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tile + 16)))),
+        exponents_(_mm512_cvtepi8_epi32(
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile + 2 * kRows)))) {}
 
-// y of a tile's rows from their sums, into out[0, rows).
-void FinishTile(const uint8_t* tile, __m512i acc, int exponent, int64_t rows, int32_t* out) {
-  const __m512i mantissa =
-      _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(tile)));
-  const __m512i exponents = _mm512_add_epi32(
-      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tile + 32))),
-      _mm512_set1_epi32(exponent));
-  const auto mask = static_cast<__mmask16>(rows >= kRows ? 0xffff : (1 << rows) - 1);
-  if (_mm512_mask_cmpgt_epi32_mask(mask, exponents, _mm512_setzero_si512()) != 0) {
-    // A row scaled up: rare, and left to the definition.
+  // round(acc · mantissa · 2^(row exponent + exponent)), saturated, into out[0, rows).
+  ETCH_INLINE void Store(__m512i acc, int exponent, int32_t* out) const {
+    const __m512i up = _mm512_add_epi32(exponents_, _mm512_set1_epi32(exponent));
+    if (_mm512_mask_cmpgt_epi32_mask(mask_, up, _mm512_setzero_si512()) != 0) {
+      StoreScaledUp(acc, exponent, out);
+      return;
+    }
+    // |acc · mantissa| < 2^47: a shift of 62 leaves nothing, as every larger one.
+    const __m512i down =
+        _mm512_min_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), up), _mm512_set1_epi32(62));
+    const __m256i low = Eight(_mm512_castsi512_si256(acc), low_, _mm512_castsi512_si256(down));
+    const __m256i high =
+        Eight(_mm512_extracti64x4_epi64(acc, 1), high_, _mm512_extracti64x4_epi64(down, 1));
+    const __m512i y = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    _mm512_mask_storeu_epi32(out, mask_, _mm512_max_epi32(y, _mm512_set1_epi32(-numerics::kMax32)));
+  }
+
+ private:
+  // Eight rows, every `down` in 0…62; clipped to 32 bits.
+  ETCH_INLINE static __m256i Eight(__m256i acc, __m512i mantissa, __m256i down) {
+    const __m512i product = _mm512_mul_epi32(_mm512_cvtepi32_epi64(acc), mantissa);
+    const __m512i count = _mm512_cvtepi32_epi64(down);
+    const __m512i half = _mm512_srli_epi64(_mm512_sllv_epi64(_mm512_set1_epi64(1), count), 1);
+    return _mm512_cvtsepi64_epi32(_mm512_srav_epi64(_mm512_add_epi64(product, half), count));
+  }
+
+  // Rare, and left to the definition.
+  void StoreScaledUp(__m512i acc, int exponent, int32_t* out) const {
     alignas(64) std::array<int32_t, kRows> sums;
     _mm512_store_si512(sums.data(), acc);
-    FinishRows(sums.data(), tile, tile + 32, exponent, std::min<int64_t>(rows, kRows), out);
-    return;
+    FinishRows(sums.data(), tile_, tile_ + 2 * kRows, exponent, rows_, out);
   }
-  const __m512i down = _mm512_sub_epi32(_mm512_setzero_si512(), exponents);
-  const __m256i low = FinishEight(_mm512_castsi512_si256(acc), _mm512_castsi512_si256(mantissa),
-                                  _mm512_castsi512_si256(down));
-  const __m256i high =
-      FinishEight(_mm512_extracti64x4_epi64(acc, 1), _mm512_extracti64x4_epi64(mantissa, 1),
-                  _mm512_extracti64x4_epi64(down, 1));
-  _mm512_mask_storeu_epi32(out, mask, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
-}
+
+  const uint8_t* tile_;
+  int64_t rows_;
+  __mmask16 mask_;
+  __m512i low_;  // mantissas of rows 0-7 in 64-bit lanes
+  __m512i high_;
+  __m512i exponents_;
+};
 
 struct Matrix {
   const uint8_t* data;
@@ -379,8 +395,8 @@ void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& i
     }
   }
   for (int which = 0; which < kTiles; ++which) {
-    FinishTile(matrix.Tile(tile + which), acc[which], exponent, matrix.RowsOf(tile + which),
-               out + (tile + which) * kRows);
+    const TileEnd end(matrix.Tile(tile + which), matrix.RowsOf(tile + which));
+    end.Store(acc[which], exponent, out + (tile + which) * kRows);
   }
 }
 
@@ -419,13 +435,13 @@ void MultiplyBlock(const Format& format, const Matrix& matrix, const InputPanel&
       record += kRecord;
     }
   }
-  for (int64_t column = 0; column < columns; ++column) {
-    const int64_t at = block * kBlockColumns + column;
-    const int exponent =
-        inputs.max_shift(at) + matrix.result_shift - inputs.point() + numerics::kPoint;
-    for (int which = 0; which < kTiles; ++which) {
-      FinishTile(matrix.Tile(tile + which), acc[column * kTiles + which], exponent,
-                 matrix.RowsOf(tile + which), out + at * out_stride + (tile + which) * kRows);
+  for (int which = 0; which < kTiles; ++which) {
+    const TileEnd end(matrix.Tile(tile + which), matrix.RowsOf(tile + which));
+    int32_t* to = out + block * kBlockColumns * out_stride + (tile + which) * kRows;
+    for (int64_t column = 0; column < columns; ++column) {
+      const int exponent = inputs.max_shift(block * kBlockColumns + column) + matrix.result_shift -
+                           inputs.point() + numerics::kPoint;
+      end.Store(acc[column * kTiles + which], exponent, to + column * out_stride);
     }
   }
 }

@@ -47,7 +47,7 @@ class FloatBackend : public Backend {
     return config_.n_layers * config_.kv_dim() * 2 * static_cast<int64_t>(sizeof(float));
   }
   int threads() const override { return pool_.threads(); }
-  void Forward(std::span<const Column> columns) override;
+  bool Forward(std::span<const Column> columns, const Interrupted& interrupted) override;
 
  private:
   void ForwardRun(std::span<const Column> columns);
@@ -63,8 +63,11 @@ class FloatBackend : public Backend {
   ThreadPool pool_;
 };
 
-void FloatBackend::Forward(std::span<const Column> columns) {
+bool FloatBackend::Forward(std::span<const Column> columns, const Interrupted& interrupted) {
   while (!columns.empty()) {
+    if (interrupted && interrupted()) {
+      return false;
+    }
     size_t run = 1;
     while (run < columns.size() && columns[run].state == columns.front().state) {
       ++run;
@@ -72,6 +75,7 @@ void FloatBackend::Forward(std::span<const Column> columns) {
     ForwardRun(columns.first(run));
     columns = columns.subspan(run);
   }
+  return true;
 }
 
 // Consecutive tokens of one session.

@@ -29,10 +29,14 @@ class ReferenceBackend : public Backend {
     return KvCache::Create(config_, context);
   }
   int64_t kv_bytes_per_token() const override { return KvCache::BytesPerToken(config_); }
-  void Forward(std::span<const Column> columns) override {
+  bool Forward(std::span<const Column> columns, const Interrupted& interrupted) override {
     for (const Column& column : columns) {
+      if (interrupted && interrupted()) {
+        return false;
+      }
       ForwardToken(column);
     }
+    return true;
   }
 
  private:
