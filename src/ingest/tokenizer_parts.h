@@ -10,20 +10,16 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "model/split_patterns.h"
 #include "model/vocabulary.h"
 
 namespace etch::ingest {
 
 using TokenIds = std::unordered_map<std::string, model::TokenId>;
 
-inline constexpr std::string_view kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-inline constexpr std::string_view kLlama3Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|)"
-    R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-inline constexpr std::string_view kQwen2Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
-    R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+using model::kGpt2Pattern;
+using model::kLlama3Pattern;
+using model::kQwen2Pattern;
 
 // The bytes that a token means in GPT-2's alphabet, where each byte is a printable character
 // ("Ġthe" is " the"); empty when a character is not of that alphabet.
