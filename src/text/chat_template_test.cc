@@ -3,8 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <tuple>
+
+#include "support/data.h"
 
 namespace etch::text {
 namespace {
@@ -51,6 +56,25 @@ TEST(ChatTemplate, RendersAChat) {
             "<system>Be \"brief\"\n<user>Où?");
   ExpectError(parsed->RenderChat({{"user", "\xff"}}, true, "", ""), ErrorCode::kInvalidArgument,
               "not UTF-8", "broken content");
+}
+
+TEST(ChatTemplate, OfTheBundledBase) {
+  const std::filesystem::path file =
+      test::SourceFolder() / "examples" / "bundled" / "chat_template.jinja";
+  std::ifstream in(file, std::ios::binary);
+  const std::string source{std::istreambuf_iterator<char>(in), {}};
+  const Result<ChatTemplate> parsed = ChatTemplate::Parse(source);
+  ASSERT_TRUE(parsed.has_value()) << file;
+  std::vector<ChatMessage> chat = {{"system", "Firm: Oak\nPhone: 1"}, {"user", " Hi "}};
+  const std::string prompt =
+      "<|bos|><|system|>Firm: Oak\nPhone: 1<|end|><|user|>Hi<|end|><|assistant|>";
+  EXPECT_EQ(parsed->RenderChat(chat, true, "<|bos|>", "<|end|>").value_or(""), prompt);
+  // What is trained on goes on where the prompt ends.
+  chat.push_back({"assistant", "Hello!"});
+  EXPECT_EQ(parsed->RenderChat(chat, false, "<|bos|>", "<|end|>").value_or(""),
+            prompt + "Hello!<|end|>");
+  ExpectError(parsed->RenderChat({{"tool", "x"}}, true, "", ""), ErrorCode::kInvalidArgument,
+              "a message is by system, user or assistant", "role");
 }
 
 TEST(ChatTemplate, IsUsableAfterAMove) {
