@@ -1,4 +1,4 @@
-// etch adapter: check LoRA adapters and convert between PEFT and GGUF.
+// etch adapter: check LoRA adapters, convert between PEFT and GGUF, and bundle them for others.
 
 #include <fmt/format.h>
 
@@ -8,8 +8,10 @@
 #include "adapter/adapter.h"
 #include "base/bytes.h"
 #include "cli/commands.h"
+#include "cli/export_options.h"
 #include "cli/loaded_model.h"
 #include "cli/terminal.h"
+#include "export/adapter_export.h"
 
 namespace etch::cli {
 namespace {
@@ -20,13 +22,9 @@ struct Options {
   std::string out;
   std::string format = "peft";
   bool json = false;
+  exporting::CheckOptions check;
+  exporting::CardInfo card;  // of a bundle
 };
-
-Status Write(const adapter::Adapter& adapter, const model::Config& config, std::string_view format,
-             const std::filesystem::path& out) {
-  return format == "gguf" ? adapter::WriteGguf(adapter, config, out)
-                          : adapter::WritePeft(adapter, config, out);
-}
 
 Status Verify(const Options& options) {
   ETCH_ASSIGN_OR_RETURN(const image::Image image, image::Image::Open(options.image));
@@ -53,18 +51,43 @@ Status Verify(const Options& options) {
   return {};
 }
 
-Status Convert(const Options& options) {
+Result<exporting::AdapterReport> WriteChecked(const Options& options, const image::Image& image,
+                                              const adapter::Adapter& adapter) {
+  ProgressLine progress(options.json);
+  if (options.format == "gguf") {
+    return exporting::WriteAdapterGguf(adapter, image, options.out, options.check,
+                                       progress.Callback());
+  }
+  if (options.format == "peft") {
+    return exporting::WriteAdapterPeft(adapter, image, options.out, options.check,
+                                       progress.Callback());
+  }
+  return exporting::WriteAdapterBundle(adapter, image, options.card, options.out, options.check,
+                                       progress.Callback());
+}
+
+Status Export(const Options& options) {
   ETCH_ASSIGN_OR_RETURN(const image::Image image, image::Image::Open(options.image));
   ETCH_ASSIGN_OR_RETURN(const adapter::Adapter adapter,
                         adapter::ReadAdapter(options.adapter, image.config()));
-  ETCH_TRY(adapter::ValidateFor(adapter, image.config()));
-  ETCH_TRY(Write(adapter, image.config(), options.format, options.out));
+  ETCH_ASSIGN_OR_RETURN(const exporting::AdapterReport report,
+                        WriteChecked(options, image, adapter));
   if (options.json) {
-    fmt::print("{}\n", nlohmann::ordered_json({{"out", options.out}, {"format", options.format}})
+    fmt::print("{}\n", nlohmann::ordered_json({{"out", options.out},
+                                               {"format", options.format},
+                                               {"parity", ParityJson(report.parity)},
+                                               {"notes", report.notes}})
                            .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-  } else {
-    fmt::print("{}: written as {}\n", options.out, options.format);
+    return {};
   }
+  for (const std::string& note : report.notes) {
+    fmt::print(stderr, "etch: note: {}\n", note);
+  }
+  fmt::print("{}: written as {}\nparity: {}, A and B {}\n", options.out, options.format,
+             exporting::ParityText(report.parity),
+             report.parity.max_rounding == 0.0
+                 ? "bit for bit"
+                 : fmt::format("within {:.2g}", report.parity.max_rounding));
   return {};
 }
 
@@ -77,13 +100,22 @@ Status Import(Options options) {
   const std::filesystem::path name =
       source.extension() == ".gguf" ? source.stem() : source.filename();
   options.out = (std::filesystem::path(options.out) / name).string();
-  options.format = "peft";
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(options.out).parent_path(), error);
   if (error) {
     return Fail(ErrorCode::kIo, "{}: cannot create the folder: {}", options.out, error.message());
   }
-  return Convert(options);
+  ETCH_ASSIGN_OR_RETURN(const image::Image image, image::Image::Open(options.image));
+  ETCH_ASSIGN_OR_RETURN(const adapter::Adapter adapter,
+                        adapter::ReadAdapter(options.adapter, image.config()));
+  ETCH_TRY(adapter::WritePeft(adapter, image.config(), options.out));
+  if (options.json) {
+    fmt::print("{}\n", nlohmann::ordered_json({{"out", options.out}, {"format", "peft"}})
+                           .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  } else {
+    fmt::print("{}: written as peft\n", options.out);
+  }
+  return {};
 }
 
 void AddCommon(CLI::App& command, Options& options) {
@@ -108,6 +140,7 @@ void AddAdapter(CLI::App& app, int* exit_code) {
       "Examples:\n"
       "  etch adapter verify model.etch clients/acme\n"
       "  etch adapter export model.etch clients/acme -o acme.gguf --to gguf   for llama.cpp\n"
+      "  etch adapter export model.etch clients/acme -o acme --to bundle      to give away\n"
       "  etch adapter import model.etch acme.gguf -o adapters/               for etch serve");
   const auto add = [&](const char* name, const char* description, auto body) {
     auto options = std::make_shared<Options>();
@@ -124,12 +157,21 @@ void AddAdapter(CLI::App& app, int* exit_code) {
       add("import", "Put an adapter into the folder that etch serve reads", Import);
   import_command->add_option("-o,--output", import_options->out, "The folder")->required();
   auto [export_command, export_options] =
-      add("export", "Write an adapter as PEFT or GGUF", Convert);
-  export_command->add_option("-o,--output", export_options->out, "Directory (peft) or file (gguf)")
+      add("export", "Write an adapter as PEFT, GGUF or a bundle with tokenizer and card", Export);
+  export_command
+      ->add_option("-o,--output", export_options->out, "Directory (peft, bundle) or file (gguf)")
       ->required();
-  export_command->add_option("--to", export_options->format, "peft or gguf")
-      ->check(CLI::IsMember({"peft", "gguf"}))
+  export_command
+      ->add_option("--to", export_options->format,
+                   "peft (A and B), gguf (llama.cpp) or bundle (PEFT with tokenizer, chat template "
+                   "and model card)")
+      ->check(CLI::IsMember({"peft", "gguf", "bundle"}))
       ->capture_default_str();
+  exporting::CardInfo& card = export_options->card;
+  export_command->add_option("--card-data", card.data, "Bundle: the training data in words");
+  export_command->add_option("--card-evaluation", card.evaluation, "Bundle: figures, in Markdown");
+  export_command->add_option("--card-license", card.license, "Bundle: SPDX identifier");
+  AddCheckOptions(*export_command, export_options->check);
 }
 
 }  // namespace etch::cli

@@ -13,6 +13,7 @@ void AddRun(CLI::App& app, int* exit_code);
 void AddServe(CLI::App& app, int* exit_code);
 void AddEval(CLI::App& app, int* exit_code);
 void AddAdapter(CLI::App& app, int* exit_code);
+void AddExport(CLI::App& app, int* exit_code);
 void AddBench(CLI::App& app, int* exit_code);
 void AddInfo(CLI::App& app, int* exit_code);
 void AddCompletion(CLI::App& app, int* exit_code);

@@ -46,6 +46,7 @@ int main(int argc, char** argv) {
   AddServe(app, &exit_code);
   AddEval(app, &exit_code);
   AddAdapter(app, &exit_code);
+  AddExport(app, &exit_code);
   AddBench(app, &exit_code);
   AddInfo(app, &exit_code);
   AddCompletion(app, &exit_code);

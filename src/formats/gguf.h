@@ -130,6 +130,45 @@ GgufValue GgufStrings(std::vector<std::string> texts);
 GgufValue GgufInt32s(std::vector<int64_t> numbers);
 GgufValue GgufFloat32s(std::vector<double> numbers);
 
+// A tensor to write, without its data.
+struct GgufTensorPlan {
+  std::string name;
+  DataType type = DataType::kF32;
+  std::vector<int64_t> dims;  // fastest first
+};
+
+// Writes a version 3 file a piece at a time, so that a model larger than memory can be written; it
+// appears under its name whole or not at all.
+class GgufWriter {
+ public:
+  // Writes the header. The alignment is 32, or the metadata's "general.alignment".
+  // kInvalidArgument when a shape is none that its type can have, a name comes twice, or a type has
+  // no GGUF code.
+  static Result<GgufWriter> Create(const std::filesystem::path& path, const GgufMetadata& metadata,
+                                   std::vector<GgufTensorPlan> tensors);
+
+  // Appends encoded values, in the order of the plan; a tensor may come in any number of pieces,
+  // none of which reaches into the next tensor.
+  Status Append(Bytes data);
+  // Completes the file and puts it in place. Every tensor has been appended.
+  Status Finish();
+
+ private:
+  GgufWriter(AtomicFile file, std::vector<GgufTensorPlan> tensors, std::vector<uint64_t> sizes,
+             uint64_t alignment)
+      : file_(std::move(file)),
+        tensors_(std::move(tensors)),
+        sizes_(std::move(sizes)),
+        alignment_(alignment) {}
+
+  AtomicFile file_;
+  std::vector<GgufTensorPlan> tensors_;
+  std::vector<uint64_t> sizes_;  // of the tensors, in bytes
+  uint64_t alignment_ = 0;
+  size_t current_ = 0;    // the tensor that the next piece belongs to
+  uint64_t written_ = 0;  // bytes of it so far
+};
+
 // A tensor to write; `data` holds `dims` values encoded as `type` and outlives the call.
 struct GgufSource {
   std::string name;
@@ -138,9 +177,7 @@ struct GgufSource {
   Bytes data;
 };
 
-// Writes a version 3 file atomically, tensors in the given order. The alignment is 32, or the
-// metadata's "general.alignment". kInvalidArgument when a tensor's size and its data disagree, a
-// name comes twice, or a type has no GGUF code.
+// GgufWriter in one call. kInvalidArgument also when a tensor's size and its data disagree.
 Status WriteGguf(const std::filesystem::path& path, const GgufMetadata& metadata,
                  std::span<const GgufSource> tensors);
 

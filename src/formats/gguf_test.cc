@@ -233,7 +233,7 @@ TEST(Gguf, WriterRefusesWhatItCannotWrite) {
   EXPECT_EQ(error({{"x", DataType::kF32, {4}, sample.first}}),
             "a: tensor \"x\": 12 bytes of F32 do not fill its shape");
   EXPECT_EQ(error({{"x", DataType::kQ4_0, {16, 4}, sample.second}}),
-            "a: tensor \"x\": 36 bytes of Q4_0 do not fill its shape");
+            "a: tensor \"x\": its shape holds no whole rows of Q4_0");
   EXPECT_EQ(error({{"x", DataType::kF32, {}, sample.first}}),
             "a: tensor \"x\" has 0 dimensions, 1 to 4 are allowed");
   EXPECT_EQ(error({{"x", DataType::kBool, {12}, sample.first}}),
@@ -244,6 +244,30 @@ TEST(Gguf, WriterRefusesWhatItCannotWrite) {
   EXPECT_EQ(WriteGguf(path, odd, {}).error().message,
             "a: general.alignment 3 is not a power of two");
   EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST(Gguf, PiecesMakeTheSameFile) {
+  const std::filesystem::path folder = test::TemporaryFolder();
+  const Sample sample;
+  std::vector<GgufTensorPlan> plans;
+  for (const GgufSource& source : sample.Sources()) {
+    plans.push_back({source.name, source.type, source.dims});
+  }
+  {
+    auto unfinished = GgufWriter::Create(folder / "b", sample.metadata, plans);
+    ASSERT_TRUE(unfinished) << unfinished.error().message;
+    ASSERT_TRUE(unfinished->Append(sample.Sources()[0].data));
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder / "b"));
+  auto writer = GgufWriter::Create(folder / "b", sample.metadata, plans);
+  ASSERT_TRUE(writer) << writer.error().message;
+  for (const GgufSource& source : sample.Sources()) {
+    ASSERT_TRUE(writer->Append(source.data.first(4)));
+    ASSERT_TRUE(writer->Append(source.data.subspan(4)));
+  }
+  ASSERT_TRUE(writer->Finish());
+  ASSERT_TRUE(WriteGguf(folder / "a", sample.metadata, sample.Sources()));
+  EXPECT_EQ(ReadSmallFile(folder / "a").value(), ReadSmallFile(folder / "b").value());
 }
 
 TEST(Gguf, EveryTruncationAndExtensionIsAnError) {

@@ -59,7 +59,8 @@ void WriteValue(ByteWriter& writer, const GgufValue& value) {
   }
 }
 
-Status CheckSource(const GgufSource& tensor, const std::string& where) {
+// Bytes of a tensor; kInvalidArgument when GGUF cannot hold it.
+Result<uint64_t> PlannedSize(const GgufTensorPlan& tensor, const std::string& where) {
   const DataTypeTraits& traits = Traits(tensor.type);
   if (traits.gguf_code < 0) {
     return Fail(ErrorCode::kInvalidArgument, "{}: GGUF has no type {}", where, traits.name);
@@ -70,12 +71,13 @@ Status CheckSource(const GgufSource& tensor, const std::string& where) {
   }
   const Result<uint64_t> values = ElementCount(tensor.dims, where);
   const bool whole_rows = tensor.dims.front() % traits.block_values == 0;
-  if (!values || *values == 0 || !whole_rows ||
-      DataSize(tensor.type, *values, where).value_or(0) != tensor.data.size()) {
-    return Fail(ErrorCode::kInvalidArgument, "{}: {} bytes of {} do not fill its shape", where,
-                tensor.data.size(), traits.name);
+  const uint64_t size =
+      values && whole_rows ? DataSize(tensor.type, *values, where).value_or(0) : 0;
+  if (size == 0) {
+    return Fail(ErrorCode::kInvalidArgument, "{}: its shape holds no whole rows of {}", where,
+                traits.name);
   }
-  return {};
+  return size;
 }
 
 Status AppendPadding(AtomicFile& file, uint64_t alignment) {
@@ -85,8 +87,9 @@ Status AppendPadding(AtomicFile& file, uint64_t alignment) {
 
 }  // namespace
 
-Status WriteGguf(const std::filesystem::path& path, const GgufMetadata& metadata,
-                 std::span<const GgufSource> tensors) {
+Result<GgufWriter> GgufWriter::Create(const std::filesystem::path& path,
+                                      const GgufMetadata& metadata,
+                                      std::vector<GgufTensorPlan> tensors) {
   const std::string what = path.filename().string();
   ETCH_ASSIGN_OR_RETURN(const std::optional<int64_t> chosen, metadata.Integer("general.alignment"));
   if (chosen.value_or(kDefaultAlignment) < 1 ||
@@ -105,10 +108,11 @@ Status WriteGguf(const std::filesystem::path& path, const GgufMetadata& metadata
     WriteValue(header, value);
   }
   std::unordered_set<std::string_view> names;
+  std::vector<uint64_t> sizes;
   uint64_t offset = 0;
-  for (const GgufSource& tensor : tensors) {
+  for (const GgufTensorPlan& tensor : tensors) {
     const std::string where = fmt::format("{}: tensor \"{}\"", what, tensor.name);
-    ETCH_TRY(CheckSource(tensor, where));
+    ETCH_ASSIGN_OR_RETURN(const uint64_t size, PlannedSize(tensor, where));
     if (!names.insert(tensor.name).second) {
       return Fail(ErrorCode::kInvalidArgument, "{} comes twice", where);
     }
@@ -119,16 +123,51 @@ Status WriteGguf(const std::filesystem::path& path, const GgufMetadata& metadata
     }
     header.Write(static_cast<uint32_t>(Traits(tensor.type).gguf_code));
     header.Write(offset);
-    offset += (tensor.data.size() + alignment - 1) / alignment * alignment;
+    offset += (size + alignment - 1) / alignment * alignment;
+    sizes.push_back(size);
   }
   ETCH_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
   ETCH_TRY(file.Append(header.bytes()));
   ETCH_TRY(AppendPadding(file, alignment));
-  for (const GgufSource& tensor : tensors) {
-    ETCH_TRY(file.Append(tensor.data));
-    ETCH_TRY(AppendPadding(file, alignment));
+  return GgufWriter(std::move(file), std::move(tensors), std::move(sizes), alignment);
+}
+
+Status GgufWriter::Append(Bytes data) {
+  ETCH_CHECK(current_ < sizes_.size() && written_ + data.size() <= sizes_[current_],
+             "{} bytes that no tensor has a place for", data.size());
+  ETCH_TRY(file_.Append(data));
+  written_ += data.size();
+  if (written_ == sizes_[current_]) {
+    ETCH_TRY(AppendPadding(file_, alignment_));
+    ++current_;
+    written_ = 0;
   }
-  return file.Commit();
+  return {};
+}
+
+Status GgufWriter::Finish() {
+  ETCH_CHECK(current_ == sizes_.size(), "tensor \"{}\" was not appended", tensors_[current_].name);
+  return file_.Commit();
+}
+
+Status WriteGguf(const std::filesystem::path& path, const GgufMetadata& metadata,
+                 std::span<const GgufSource> tensors) {
+  std::vector<GgufTensorPlan> plans;
+  for (const GgufSource& tensor : tensors) {
+    plans.push_back({tensor.name, tensor.type, tensor.dims});
+    const std::string where =
+        fmt::format("{}: tensor \"{}\"", path.filename().string(), tensor.name);
+    ETCH_ASSIGN_OR_RETURN(const uint64_t size, PlannedSize(plans.back(), where));
+    if (size != tensor.data.size()) {
+      return Fail(ErrorCode::kInvalidArgument, "{}: {} bytes of {} do not fill its shape", where,
+                  tensor.data.size(), Traits(tensor.type).name);
+    }
+  }
+  ETCH_ASSIGN_OR_RETURN(GgufWriter writer, GgufWriter::Create(path, metadata, std::move(plans)));
+  for (const GgufSource& tensor : tensors) {
+    ETCH_TRY(writer.Append(tensor.data));
+  }
+  return writer.Finish();
 }
 
 }  // namespace etch::formats

@@ -163,7 +163,7 @@ class CommandLine(Case):
 
     def test_info_help_and_completion(self):
         self.assertIn("generic", etch_json("info")["isa"])
-        for command in ("compile", "inspect", "run", "serve", "eval", "adapter", "bench"):
+        for command in ("compile", "inspect", "run", "serve", "eval", "adapter", "export", "bench"):
             self.assertIn(command, etch("--help").stdout)
             self.assertIn("etch " + command, etch(command, "--help").stdout)
         script = etch("completion", "bash").stdout
