@@ -8,7 +8,10 @@
 #include "cli/commands.h"
 #include "cli/loaded_model.h"
 #include "cli/terminal.h"
+#include "cli/tune/answer_tasks.h"
 #include "eval/evaluate.h"
+#include "tune/data/dataset.h"
+#include "tune/data/encode.h"
 
 namespace etch::cli {
 namespace {
@@ -16,6 +19,7 @@ namespace {
 struct Options {
   RunOptions model;
   std::string text;
+  std::string questions;
   std::string against;
   std::string against_backend = "float";
   int64_t window = 512;
@@ -53,7 +57,55 @@ Result<eval::Score> Evaluate(const Options& options) {
                             progress.Callback());
 }
 
+Result<eval::AnswerScore> AnswerQuestions(const Options& options) {
+  ETCH_ASSIGN_OR_RETURN(const tune::Dataset dataset, tune::ReadDataset(options.questions));
+  ETCH_ASSIGN_OR_RETURN(const LoadedModel model, LoadModel(options.model, Interrupted));
+  tune::SampleOptions sampling;
+  sampling.context = model.image->config().context;
+  ETCH_ASSIGN_OR_RETURN(
+      const tune::SampleSet set,
+      tune::EncodeDataset(dataset, *model.tokenizer,
+                          model.chat_template ? &*model.chat_template : nullptr, sampling));
+  if (tune::HasErrors(set.findings)) {
+    return Fail(ErrorCode::kInvalidArgument, "{}: {}", options.questions,
+                tune::Describe(set.findings.front()));
+  }
+  const std::vector<eval::AnswerTask> tasks = AnswerTasks(set, std::ssize(set.samples));
+  if (tasks.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "{}: has no answers to compare with",
+                options.questions);
+  }
+  ProgressLine progress(options.json);
+  return eval::ScoreAnswers({model.engine.get(), model.adapters}, *model.tokenizer, tasks,
+                            progress.Callback());
+}
+
+int ExecuteQuestions(const Options& options) {
+  const Result<eval::AnswerScore> score = AnswerQuestions(options);
+  if (!score) {
+    return Report(score.error());
+  }
+  if (options.json) {
+    const nlohmann::ordered_json json = {{"questions", score->answers.size()},
+                                         {"exact", score->exact()},
+                                         {"share", score->exact_share()},
+                                         {"nll", score->nll()}};
+    fmt::print("{}\n", json.dump());
+    return 0;
+  }
+  fmt::print("questions   {}\n", score->answers.size());
+  fmt::print("exact       {} ({:.1f} %)\n", score->exact(), 100.0 * score->exact_share());
+  fmt::print("nll         {:.6f} nats a token of the right answers\n", score->nll());
+  return 0;
+}
+
 int Execute(const Options& options) {
+  if (options.text.empty() == options.questions.empty()) {
+    return Report({ErrorCode::kInvalidArgument, "give --text FILE or --questions FILE"});
+  }
+  if (!options.questions.empty()) {
+    return ExecuteQuestions(options);
+  }
   const Result<eval::Score> score = Evaluate(options);
   if (!score) {
     return Report(score.error());
@@ -84,7 +136,7 @@ int Execute(const Options& options) {
 void AddEval(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
-      app.add_subcommand("eval", "Perplexity on a text, KL divergence to another image");
+      app.add_subcommand("eval", "Perplexity on a text, KL divergence, exact answers");
   command->footer(
       "The text is tokenised once and cut into disjoint windows, each with the model's beginning-\n"
       "of-text token in front; every token of a window is predicted from those before it.\n"
@@ -96,7 +148,11 @@ void AddEval(CLI::App& app, int* exit_code) {
       "  etch eval model.etch --backend float --against source.etch --text T   weights\n"
       "  etch eval model.etch --backend cpu --against model.etch --text T      arithmetic");
   AddRunOptions(*command, options->model, true);
-  command->add_option("--text", options->text, "Text file")->required();
+  command->add_option("--text", options->text, "Text file");
+  command->add_option(
+      "--questions", options->questions,
+      "Instead: a dataset (as `etch tune` reads it) whose answers are compared word "
+      "for word with the model's greedy ones");
   command->add_option("--against", options->against, "Image to compare with");
   command->add_option("--against-backend", options->against_backend, "Backend of --against")
       ->capture_default_str();

@@ -32,18 +32,7 @@ void Weights(const Block& block, int64_t head_dim, const float* queries, int64_t
   for (int64_t row = 0; row < block.rows; ++row) {
     float* line = weights + row * block.keys;
     const int64_t seen = block.begin + row + 1;
-    const float largest = *std::max_element(line, line + seen);
-    float sum = 0.0F;
-    for (int64_t key = 0; key < seen; ++key) {
-      line[key] = Exp(line[key] - largest);
-    }
-    for (int64_t key = 0; key < seen; ++key) {
-      sum += line[key];
-    }
-    const float inverse = 1.0F / sum;
-    for (int64_t key = 0; key < seen; ++key) {
-      line[key] *= inverse;
-    }
+    Softmax({line, static_cast<size_t>(seen)});
     std::fill(line + seen, line + block.keys, 0.0F);
   }
 }

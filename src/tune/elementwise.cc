@@ -5,12 +5,22 @@
 #include <bit>
 #include <cmath>
 
+// Compiled for several instruction sets; the program takes the best at start. Nothing is contracted
+// or reordered, so all give the same bits. Not under sanitizers, which are not ready when the
+// choice is made.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define ETCH_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define ETCH_CLONES
+#endif
+
 namespace etch::tune {
 namespace {
 
 // Σ f(i) in sixteen interleaved partial sums: a fixed order that vectorises.
 template <class Term>
-float Sum(size_t count, const Term& term) {
+inline __attribute__((always_inline)) float Sum(size_t count, const Term& term) {
   constexpr size_t kLanes = 16;
   std::array<float, kLanes> sums{};
   size_t index = 0;
@@ -30,12 +40,14 @@ float Sum(size_t count, const Term& term) {
   return sums[0];
 }
 
-// Cephes' expf: 2^n · p(r) with |r| ≤ ln 2 / 2.
-inline float ExpOf(float x) {
-  const float clamped = std::min(std::max(x, -87.0F), 88.0F);
-  const float scaled = clamped * 1.44269504088896341F;
-  const int n = static_cast<int>(scaled + (scaled >= 0.0F ? 0.5F : -0.5F));
-  const auto whole = static_cast<float>(n);
+// Cephes' expf: 2^n · p(r) with |r| ≤ ln 2 / 2. n is rounded by adding 1.5 · 2^23, which leaves it
+// in the low bits of the sum.
+inline __attribute__((always_inline)) float ExpOf(float x) {
+  constexpr float kRounder = 12582912.0F;
+  float clamped = x < -87.0F ? -87.0F : x;
+  clamped = clamped > 88.0F ? 88.0F : clamped;
+  const float shifted = clamped * 1.44269504088896341F + kRounder;
+  const float whole = shifted - kRounder;
   const float r = (clamped - whole * 0.693359375F) + whole * 2.12194440e-4F;
   float p = 1.9875691500e-4F;
   p = p * r + 1.3981999507e-3F;
@@ -44,12 +56,12 @@ inline float ExpOf(float x) {
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
   p = p * (r * r) + r + 1.0F;
-  return p * std::bit_cast<float>((n + 127) << 23);
+  return p * std::bit_cast<float>((std::bit_cast<uint32_t>(shifted) + 127U) << 23);
 }
 
-inline float Sigmoid(float x) { return 1.0F / (1.0F + ExpOf(-x)); }
+inline __attribute__((always_inline)) float Sigmoid(float x) { return 1.0F / (1.0F + ExpOf(-x)); }
 
-float Largest(std::span<const float> values) {
+inline __attribute__((always_inline)) float Largest(std::span<const float> values) {
   constexpr size_t kLanes = 16;
   std::array<float, kLanes> best;
   best.fill(values[0]);
@@ -69,8 +81,19 @@ float Largest(std::span<const float> values) {
 
 float Exp(float x) { return x < -87.0F ? 0.0F : ExpOf(x); }
 
-float RmsNorm(std::span<const float> x, std::span<const float> gains, double eps,
-              std::span<float> y) {
+ETCH_CLONES void Softmax(std::span<float> values) {
+  const float largest = Largest(values);
+  for (float& value : values) {
+    value = ExpOf(value - largest);
+  }
+  const float inverse = 1.0F / Sum(values.size(), [&](size_t index) { return values[index]; });
+  for (float& value : values) {
+    value *= inverse;
+  }
+}
+
+ETCH_CLONES float RmsNorm(std::span<const float> x, std::span<const float> gains, double eps,
+                          std::span<float> y) {
   const float mean = Sum(x.size(), [&](size_t index) { return x[index] * x[index]; }) /
                      static_cast<float>(x.size());
   const float inverse = 1.0F / std::sqrt(mean + static_cast<float>(eps));
@@ -81,8 +104,9 @@ float RmsNorm(std::span<const float> x, std::span<const float> gains, double eps
 }
 
 // With n = x · inverse: dx = inverse · (dy · gain - n · mean(dy · gain · n)).
-void RmsNormBackward(std::span<const float> x, std::span<const float> gains, float inverse,
-                     std::span<const float> dy, std::span<float> dx, std::span<float> d_gains) {
+ETCH_CLONES void RmsNormBackward(std::span<const float> x, std::span<const float> gains,
+                                 float inverse, std::span<const float> dy, std::span<float> dx,
+                                 std::span<float> d_gains) {
   const float mean =
       Sum(x.size(), [&](size_t index) { return dy[index] * gains[index] * x[index]; }) * inverse /
       static_cast<float>(x.size());
@@ -94,7 +118,8 @@ void RmsNormBackward(std::span<const float> x, std::span<const float> gains, flo
   }
 }
 
-void Rotate(std::span<const float> angles, int64_t head_dim, bool back, std::span<float> row) {
+ETCH_CLONES void Rotate(std::span<const float> angles, int64_t head_dim, bool back,
+                        std::span<float> row) {
   const float direction = back ? -1.0F : 1.0F;
   const auto pairs = static_cast<size_t>(head_dim / 2);
   for (size_t head = 0; head < row.size(); head += 2 * pairs) {
@@ -110,14 +135,16 @@ void Rotate(std::span<const float> angles, int64_t head_dim, bool back, std::spa
   }
 }
 
-void SwiGlu(std::span<const float> gate, std::span<const float> up, std::span<float> h) {
+ETCH_CLONES void SwiGlu(std::span<const float> gate, std::span<const float> up,
+                        std::span<float> h) {
   for (size_t index = 0; index < h.size(); ++index) {
     h[index] = gate[index] * Sigmoid(gate[index]) * up[index];
   }
 }
 
 // silu'(g) = σ(g) · (1 + g · (1 - σ(g))).
-void SwiGluBackward(std::span<const float> dh, std::span<float> gate, std::span<float> up) {
+ETCH_CLONES void SwiGluBackward(std::span<const float> dh, std::span<float> gate,
+                                std::span<float> up) {
   for (size_t index = 0; index < dh.size(); ++index) {
     const float g = gate[index];
     const float sigmoid = Sigmoid(g);
@@ -127,7 +154,7 @@ void SwiGluBackward(std::span<const float> dh, std::span<float> gate, std::span<
   }
 }
 
-double CrossEntropy(std::span<float> logits, int64_t target) {
+ETCH_CLONES double CrossEntropy(std::span<float> logits, int64_t target) {
   const float largest = Largest(logits);
   const float wanted = logits[static_cast<size_t>(target)];
   for (float& logit : logits) {
@@ -143,7 +170,7 @@ double CrossEntropy(std::span<float> logits, int64_t target) {
          static_cast<double>(wanted);
 }
 
-double NegativeLogLikelihood(std::span<const float> logits, int64_t target) {
+ETCH_CLONES double NegativeLogLikelihood(std::span<const float> logits, int64_t target) {
   const float largest = Largest(logits);
   const float sum =
       Sum(logits.size(), [&](size_t index) { return ExpOf(logits[index] - largest); });

@@ -12,6 +12,9 @@ namespace etch::tune {
 // that compilers vectorise loops over it.
 float Exp(float x);
 
+// values = e^values / Σ e^values. Those 87 below the largest become about 1e-38.
+void Softmax(std::span<float> values);
+
 // y = x · inverse · gain, with inverse = 1 / sqrt(mean(x²) + eps), which is returned.
 float RmsNorm(std::span<const float> x, std::span<const float> gains, double eps,
               std::span<float> y);

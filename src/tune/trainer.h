@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tune/data/sequence.h"
+#include "tune/data/pack.h"
 #include "tune/gradient_sum.h"
 #include "tune/group.h"
 #include "tune/network.h"
@@ -78,6 +78,7 @@ class Trainer {
 
   int64_t planned_steps() const { return planned_steps_; }
   int64_t steps_per_epoch() const { return steps_per_epoch_; }
+  int64_t step() const { return state_.step; }  // that is done
 
   // Continues from the folder's checkpoint; false when there is none. kMismatch when it is of other
   // data or settings.

@@ -1,0 +1,22 @@
+#pragma once
+
+// Where a run keeps what it needs to go on: the folder OUT.run beside the result OUT.
+
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace etch::cli {
+
+struct RunFiles {
+  std::filesystem::path folder;
+
+  std::filesystem::path log() const { return folder / "log.jsonl"; }
+  std::filesystem::path report() const { return folder / "report.html"; }
+};
+
+// Makes the folder. kInvalidArgument when a run is under way in it and neither `resume` nor
+// `restart` is given; `restart` removes that run's files.
+Result<RunFiles> OpenRunFolder(const std::filesystem::path& out, bool resume, bool restart);
+
+}  // namespace etch::cli
