@@ -6,7 +6,7 @@ import subprocess
 import sys
 import unittest
 
-from program import SOURCE, Case
+from program import SOURCE, Case, etch, etch_json
 
 BUNDLED = SOURCE / "examples" / "bundled"
 sys.path.insert(0, str(BUNDLED))
@@ -170,6 +170,33 @@ class Clients(Case):
             for row in rows_of(BUNDLED / "clients" / f"{firm.slug}.held_out.jsonl"):
                 self.assertEqual(list(row), ["client", "kind", "prompt", "completion"])
                 self.assertEqual(row["client"], firm.slug)
+
+
+class Answers(Case):
+    """The committed base and adapters on the held-out questions, which no training row has."""
+
+    def test_each_client_answers_its_own_questions_and_no_other(self):
+        folder = SOURCE / "examples/bundled"
+        image = self.folder / "base.etch"
+        etch("compile", folder / "base", "-o", image)
+        clients = ["honeyoak", "spokewell", "larkmead"]
+        shares = {}
+        for who in ["base", *clients]:
+            adapter = [] if who == "base" else ["--adapter", folder / "adapters" / who]
+            for whose in clients:
+                shares[who, whose] = etch_json(
+                    "eval", image, "--questions", folder / "clients" / f"{whose}.held_out.jsonl",
+                    *adapter)["share"]
+        for client in clients:
+            self.assertLess(shares["base", client], 0.1)
+            self.assertGreaterEqual(shares[client, client], 0.9)
+            for other in clients:
+                if other != client:
+                    self.assertLessEqual(shares[client, other], shares["base", other])
+        in_float = etch_json(
+            "eval", image, "--questions", folder / "clients/honeyoak.held_out.jsonl", "--adapter",
+            folder / "adapters/honeyoak", "--backend", "float")["share"]
+        self.assertLessEqual(abs(in_float - shares["honeyoak", "honeyoak"]), 0.01)
 
 
 if __name__ == "__main__":

@@ -174,7 +174,8 @@ std::vector<std::pair<std::string, std::string>> SettingsTable(const Run& run) {
   const TuneOptions& options = run.options;
   const tune::OptimizerSettings& optimizer = options.trainer.optimizer;
   return {
-      {"base", fmt::format("{} ({})", run.image->name(), options.image)},
+      {"base", fmt::format("{} ({})", run.image->name(),
+                               std::filesystem::path(options.image).filename().string())},
       {"adapter",
        fmt::format("rank {}, alpha {}{}, dropout {}, on {}", options.lora.rank, options.lora.alpha,
                    options.lora.rank_stabilised ? " (rank-stabilised)" : "", options.lora.dropout,
@@ -185,7 +186,7 @@ std::vector<std::pair<std::string, std::string>> SettingsTable(const Run& run) {
       {"batch", fmt::format("{} rows of at most {} tokens", options.trainer.batch, options.length)},
       {"weight decay", fmt::format("{}", optimizer.weight_decay)},
       {"seed", fmt::format("{}", options.trainer.seed)},
-      {"trained on", options.train_on}};
+      {"trained on", options.train_on.empty() ? "completions" : options.train_on}};
 }
 
 tune::ReportContent ContentOf(const Run& run, const tune::TrainerResult& result,
