@@ -3,6 +3,9 @@
 // replaced by a placeholder (two private-use characters around the token's id), and behind the
 // rendering each placeholder is tokenised as plain text. Messages without such texts, which is
 // nearly all, go through unchanged.
+//
+// Two more private-use characters mark what {% generation %} blocks write. A user's own characters
+// of these four are placeholders too, with negative numbers for ids.
 
 #include "text/chat_prompt.h"
 
@@ -12,55 +15,28 @@
 namespace etch::text {
 namespace {
 
-constexpr std::string_view kOpen = "\xEE\x80\x80";   // U+E000
-constexpr std::string_view kClose = "\xEE\x80\x81";  // U+E001
-
-struct ControlText {
-  std::string text;
-  TokenId token;
-};
-
-// Texts of all control tokens, longest first.
-std::vector<ControlText> ControlTexts(const model::Vocabulary& vocabulary) {
-  std::vector<ControlText> texts;
-  for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
-    const model::Token& token = vocabulary.tokens[id];
-    if (token.type == model::TokenType::kControl && !token.text.empty()) {
-      texts.push_back({token.text, static_cast<TokenId>(id)});
-    }
-  }
-  std::stable_sort(texts.begin(), texts.end(), [](const ControlText& a, const ControlText& b) {
-    return a.text.size() > b.text.size();
-  });
-  return texts;
-}
+constexpr std::string_view kOpen = "\xEE\x80\x80";             // U+E000
+constexpr std::string_view kClose = "\xEE\x80\x81";            // U+E001
+constexpr std::string_view kGenerationOpen = "\xEE\x80\x82";   // U+E002
+constexpr std::string_view kGenerationClose = "\xEE\x80\x83";  // U+E003
+// A user's own marks, numbered -1, -2 …; U+E001 alone means nothing.
+constexpr std::array kOwnMarks = {kOpen, kGenerationOpen, kGenerationClose};
 
 std::string Placeholder(TokenId token) {
   return std::string(kOpen) + std::to_string(token) + std::string(kClose);
 }
 
-std::string Shield(std::string_view content, const std::vector<ControlText>& controls) {
-  std::string out;
-  for (size_t at = 0; at < content.size();) {
-    const std::string_view rest = content.substr(at);
-    const auto found =
-        std::find_if(controls.begin(), controls.end(),
-                     [rest](const ControlText& control) { return rest.starts_with(control.text); });
-    if (found != controls.end()) {
-      out += Placeholder(found->token);
-      at += found->text.size();
-    } else if (rest.starts_with(kOpen)) {  // a user's own U+E000
-      out += Placeholder(model::kNoToken);
-      at += kOpen.size();
-    } else {
-      out += content[at++];
-    }
-  }
-  return out;
-}
-
 std::string SpecialText(const Tokenizer& tokenizer, TokenId token) {
   return token == model::kNoToken ? "" : tokenizer.TokenBytes(token, true);
+}
+
+// What a placeholder stands for; a number that none has means its opening mark.
+std::string_view PlaceholderText(const model::Vocabulary& vocabulary, TokenId number) {
+  if (number >= 0 && static_cast<size_t>(number) < vocabulary.tokens.size()) {
+    return vocabulary.tokens[static_cast<size_t>(number)].text;
+  }
+  const int64_t mark = -int64_t{number} - 1;
+  return mark >= 0 && mark < std::ssize(kOwnMarks) ? kOwnMarks[static_cast<size_t>(mark)] : kOpen;
 }
 
 }  // namespace
@@ -68,43 +44,118 @@ std::string SpecialText(const Tokenizer& tokenizer, TokenId token) {
 Result<std::vector<TokenId>> EncodeChat(const ChatTemplate& chat_template,
                                         const Tokenizer& tokenizer,
                                         const std::vector<ChatMessage>& messages) {
-  const model::Vocabulary& vocabulary = tokenizer.vocabulary();
-  const std::vector<ControlText> controls = ControlTexts(vocabulary);
-  std::vector<ChatMessage> shielded = messages;
-  for (ChatMessage& message : shielded) {
-    message.content = Shield(message.content, controls);
-  }
-  const std::string bos = SpecialText(tokenizer, vocabulary.bos);
-  ETCH_ASSIGN_OR_RETURN(
-      const std::string text,
-      chat_template.RenderChat(shielded, true, bos, SpecialText(tokenizer, vocabulary.eos)));
+  const ChatEncoder encoder(chat_template, tokenizer);
+  ETCH_ASSIGN_OR_RETURN(const std::string text, encoder.Render(messages, true));
   std::vector<TokenId> tokens;
-  EncodeOptions options{bos.empty() || !text.starts_with(bos), true};
-  const auto append = [&](std::string_view part) {
-    if (!part.empty() || options.add_special) {
-      const std::vector<TokenId> encoded = tokenizer.Encode(part, options);
-      tokens.insert(tokens.end(), encoded.begin(), encoded.end());
+  encoder.Append(text, tokens);
+  return tokens;
+}
+
+ChatEncoder::ChatEncoder(const ChatTemplate& chat_template, const Tokenizer& tokenizer)
+    : chat_template_(chat_template),
+      tokenizer_(tokenizer),
+      bos_(SpecialText(tokenizer, tokenizer.vocabulary().bos)),
+      eos_(SpecialText(tokenizer, tokenizer.vocabulary().eos)) {
+  const std::vector<model::Token>& all = tokenizer.vocabulary().tokens;
+  for (size_t id = 0; id < all.size(); ++id) {
+    if (all[id].type == model::TokenType::kControl && !all[id].text.empty()) {
+      controls_.push_back({all[id].text, static_cast<TokenId>(id)});
+      may_begin_control_[static_cast<uint8_t>(all[id].text[0])] = true;
     }
-    options.add_special = false;
+  }
+  std::stable_sort(
+      controls_.begin(), controls_.end(),
+      [](const ControlText& a, const ControlText& b) { return a.text.size() > b.text.size(); });
+}
+
+Result<std::string> ChatEncoder::Render(const std::vector<ChatMessage>& messages,
+                                        bool add_generation_prompt) const {
+  return chat_template_.RenderChat(Shielded(messages), add_generation_prompt, bos_, eos_);
+}
+
+Result<std::vector<ChatEncoder::Piece>> ChatEncoder::RenderPieces(
+    const std::vector<ChatMessage>& messages) const {
+  ETCH_ASSIGN_OR_RETURN(const std::string text,
+                        chat_template_.RenderMarkedChat(Shielded(messages), bos_, eos_,
+                                                        kGenerationOpen, kGenerationClose));
+  std::vector<Piece> pieces;
+  bool is_generated = false;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t mark = text.find(is_generated ? kGenerationClose : kGenerationOpen, at);
+    const size_t end = std::min(mark, text.size());
+    if (end > at) {
+      pieces.push_back({text.substr(at, end - at), is_generated});
+    }
+    at = mark == std::string::npos ? text.size() + 1 : mark + kGenerationOpen.size();
+    is_generated = !is_generated;
+  }
+  return pieces;
+}
+
+void ChatEncoder::Append(std::string_view rendered, std::vector<TokenId>& tokens) const {
+  const model::Vocabulary& vocabulary = tokenizer_.vocabulary();
+  bool is_first = tokens.empty();
+  const auto append = [&](std::string_view part, bool parse_special) {
+    if (part.empty() && !is_first) {
+      return;
+    }
+    EncodeOptions options{.parse_special = parse_special};
+    options.add_special = is_first && (bos_.empty() || !rendered.starts_with(bos_));
+    // Where each text behind a control token gets a prefix space, such a token begins anew.
+    const auto is_control = [&](TokenId token) {
+      return vocabulary.tokens[static_cast<size_t>(token)].type == model::TokenType::kControl;
+    };
+    options.continues =
+        !tokens.empty() && (vocabulary.prefix_space_first_only || !is_control(tokens.back()));
+    const std::vector<TokenId> encoded = tokenizer_.Encode(part, options);
+    tokens.insert(tokens.end(), encoded.begin(), encoded.end());
+    is_first = false;
   };
   size_t at = 0;
-  for (size_t open = text.find(kOpen); open != std::string::npos; open = text.find(kOpen, at)) {
+  for (size_t open = rendered.find(kOpen); open != std::string_view::npos;
+       open = rendered.find(kOpen, at)) {
     const size_t digits = open + kOpen.size();
-    const size_t close = text.find(kClose, digits);
-    TokenId token = model::kNoToken;
-    if (close != std::string::npos) {
-      std::from_chars(text.data() + digits, text.data() + close, token);
+    const size_t close = rendered.find(kClose, digits);
+    TokenId number = model::kNoToken;
+    if (close != std::string_view::npos) {
+      std::from_chars(rendered.data() + digits, rendered.data() + close, number);
     }
-    options.parse_special = true;
-    append(std::string_view(text).substr(at, open - at));
-    options.parse_special = false;
-    const bool known = token >= 0 && static_cast<size_t>(token) < vocabulary.tokens.size();
-    append(known ? std::string_view(vocabulary.tokens[static_cast<size_t>(token)].text) : kOpen);
-    at = close == std::string::npos ? digits : close + kClose.size();
+    append(rendered.substr(at, open - at), true);
+    append(PlaceholderText(vocabulary, number), false);
+    at = close == std::string_view::npos ? digits : close + kClose.size();
   }
-  options.parse_special = true;
-  append(std::string_view(text).substr(at));
-  return tokens;
+  append(rendered.substr(at), true);
+}
+
+std::string ChatEncoder::Shield(std::string_view content) const {
+  std::string out;
+  for (size_t at = 0; at < content.size();) {
+    const std::string_view rest = content.substr(at);
+    const auto begins = [rest](std::string_view text) { return rest.starts_with(text); };
+    if (may_begin_control_[static_cast<uint8_t>(rest[0])]) {
+      const auto found = std::ranges::find_if(controls_, begins, &ControlText::text);
+      if (found != controls_.end()) {
+        out += Placeholder(found->token);
+        at += found->text.size();
+        continue;
+      }
+    }
+    if (const auto mark = std::ranges::find_if(kOwnMarks, begins); mark != kOwnMarks.end()) {
+      out += Placeholder(static_cast<TokenId>(-1 - (mark - kOwnMarks.begin())));
+      at += mark->size();
+      continue;
+    }
+    out += content[at++];
+  }
+  return out;
+}
+
+std::vector<ChatMessage> ChatEncoder::Shielded(const std::vector<ChatMessage>& messages) const {
+  std::vector<ChatMessage> shielded = messages;
+  for (ChatMessage& message : shielded) {
+    message.content = Shield(message.content);
+  }
+  return shielded;
 }
 
 }  // namespace etch::text

@@ -40,24 +40,51 @@ Result<std::string> ChatTemplate::Render(std::string_view context_json,
   return text;
 }
 
-Result<std::string> ChatTemplate::RenderChat(const std::vector<ChatMessage>& messages,
-                                             bool add_generation_prompt, std::string_view bos_token,
-                                             std::string_view eos_token,
-                                             const RenderLimits& limits) const {
-  using Json = nlohmann::ordered_json;
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json ChatContext(const std::vector<ChatMessage>& messages, bool add_generation_prompt,
+                 std::string_view bos_token, std::string_view eos_token) {
   Json list = Json::array();
   for (const ChatMessage& message : messages) {
     list.push_back({{"role", message.role}, {"content", message.content}});
   }
-  const Json context = {{"messages", std::move(list)},
-                        {"add_generation_prompt", add_generation_prompt},
-                        {"bos_token", bos_token},
-                        {"eos_token", eos_token}};
+  return {{"messages", std::move(list)},
+          {"add_generation_prompt", add_generation_prompt},
+          {"bos_token", bos_token},
+          {"eos_token", eos_token}};
+}
+
+Result<std::string> Dump(const Json& context) {
   try {
-    return Render(context.dump(), limits);
+    return context.dump();
   } catch (const Json::exception&) {  // dump refuses what is no UTF-8
     return Fail(ErrorCode::kInvalidArgument, "a chat message or token is not UTF-8");
   }
+}
+
+}  // namespace
+
+Result<std::string> ChatTemplate::RenderChat(const std::vector<ChatMessage>& messages,
+                                             bool add_generation_prompt, std::string_view bos_token,
+                                             std::string_view eos_token,
+                                             const RenderLimits& limits) const {
+  ETCH_ASSIGN_OR_RETURN(const std::string context,
+                        Dump(ChatContext(messages, add_generation_prompt, bos_token, eos_token)));
+  return Render(context, limits);
+}
+
+Result<std::string> ChatTemplate::RenderMarkedChat(const std::vector<ChatMessage>& messages,
+                                                   std::string_view bos_token,
+                                                   std::string_view eos_token,
+                                                   std::string_view open, std::string_view close,
+                                                   const RenderLimits& limits) const {
+  Json context = ChatContext(messages, false, bos_token, eos_token);
+  context["generation_open"] = open;
+  context["generation_close"] = close;
+  ETCH_ASSIGN_OR_RETURN(const std::string text, Dump(context));
+  return Render(text, limits);
 }
 
 }  // namespace etch::text

@@ -10,7 +10,9 @@
 // varargs, and methods that change a list or a dict.
 //
 // strftime_now reads the clock that the context gives as `strftime_now_seconds` (Unix time, UTC);
-// without it, 2024-07-26 00:00:00. A render depends on its arguments only.
+// without it, 2024-07-26 00:00:00. A render depends on its arguments only. The texts
+// `generation_open` and `generation_close` of the context, if there, are written around each
+// {% generation %} block: by it a template says what the assistant generates.
 
 #include <cstdint>
 #include <memory>
@@ -58,6 +60,13 @@ class ChatTemplate {
   Result<std::string> RenderChat(const std::vector<ChatMessage>& messages,
                                  bool add_generation_prompt, std::string_view bos_token,
                                  std::string_view eos_token, const RenderLimits& limits = {}) const;
+
+  // RenderChat without generation prompt, with `open` and `close` around what the assistant
+  // generates, as far as the template has {% generation %} blocks.
+  Result<std::string> RenderMarkedChat(const std::vector<ChatMessage>& messages,
+                                       std::string_view bos_token, std::string_view eos_token,
+                                       std::string_view open, std::string_view close,
+                                       const RenderLimits& limits = {}) const;
 
  private:
   struct Impl;

@@ -186,9 +186,11 @@ class Encoding {
  public:
   Encoding(const Impl& impl, std::vector<TokenId>& out) : impl_(impl), out_(out) {}
 
-  // `is_first`: the segment is at the beginning of the text.
-  void AddText(std::string_view text, bool is_first) {
-    text = Normalize(text, is_first);
+  // Where a segment stands, which decides whether it gets a prefix space.
+  enum class Place { kFirst, kInside, kContinues };
+
+  void AddText(std::string_view text, Place place) {
+    text = Normalize(text, place);
     if (!impl_.sentence_piece() || !impl_.patterns.empty()) {
       AddPieces(text);
     } else {
@@ -203,13 +205,18 @@ class Encoding {
   };
 
   // Spaces as the vocabulary wants them. The result lives as long as this.
-  std::string_view Normalize(std::string_view text, bool is_first) {
+  std::string_view Normalize(std::string_view text, Place place) {
     const Vocabulary& vocabulary = impl_.vocabulary;
     if (vocabulary.remove_extra_spaces) {
-      text = texts_.emplace_back(WithoutExtraSpaces(text));
+      // What parts a continuing text from the one before is not extra.
+      const bool parted = place == Place::kContinues && text.starts_with(' ');
+      std::string single = WithoutExtraSpaces(text);
+      single.insert(single.begin(), parted ? 1 : 0, ' ');
+      text = texts_.emplace_back(std::move(single));
     }
     const bool prefix = vocabulary.add_prefix_space && !text.empty() &&
-                        (is_first || !vocabulary.prefix_space_first_only) &&
+                        place != Place::kContinues &&
+                        (place == Place::kFirst || !vocabulary.prefix_space_first_only) &&
                         !(vocabulary.prefix_space_unless_space && text.front() == ' ');
     if (!prefix && !impl_.sentence_piece()) {
       return text;
@@ -385,12 +392,14 @@ std::vector<TokenId> Tokenizer::Encode(std::string_view text, const EncodeOption
   if (options.add_special && vocabulary.add_bos) {
     out.push_back(vocabulary.bos);
   }
+  using Place = Encoding<Impl>::Place;
+  const Place start = options.continues ? Place::kContinues : Place::kFirst;
   Encoding encoding(*impl_, out);
   for (const auto& segment : impl_->specials.Split(text, options.parse_special)) {
     if (segment.token != kNoToken) {
       out.push_back(segment.token);
     } else {
-      encoding.AddText(segment.text, segment.text.data() == text.data());
+      encoding.AddText(segment.text, segment.text.data() == text.data() ? start : Place::kInside);
     }
   }
   if (options.add_special && vocabulary.add_eos) {

@@ -19,6 +19,7 @@ struct EncodeOptions {
   bool add_special = true;  // put bos (eos) as the vocabulary says
   bool parse_special =
       false;  // "<|eot_id|>" in the text becomes its control token; off for untrusted text
+  bool continues = false;  // the text goes on behind other text: no prefix space at its beginning
 };
 
 class Tokenizer {

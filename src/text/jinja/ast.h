@@ -102,7 +102,8 @@ struct Statement {
     kMacro,        // {% macro text(bindings) %} body
     kCallBlock,    // {% call(bindings) expression %} body
     kFilterBlock,  // {% filter … %} body; `expression` is the chain of filters
-    kScope,        // {% with bindings %} body, {% generation %} body
+    kScope,        // {% with bindings %} body
+    kGeneration,   // {% generation %} body
     kBreak,
     kContinue,
   };

@@ -115,6 +115,8 @@ Result<Interpreter::Flow> Interpreter::ExecuteStatement(const Statement& stateme
       break;
     case Statement::Kind::kScope:
       return ExecuteScope(statement);
+    case Statement::Kind::kGeneration:
+      return ExecuteGeneration(statement);
     case Statement::Kind::kBreak:
       return Flow::kBreak;
     case Statement::Kind::kContinue:
@@ -187,6 +189,17 @@ Result<Interpreter::Flow> Interpreter::ExecuteScope(const Statement& statement) 
   }
   const Restore inner(&scope_, &scope);
   return Execute(statement.body);
+}
+
+Result<Interpreter::Flow> Interpreter::ExecuteGeneration(const Statement& statement) {
+  const auto mark = [this](std::string_view name) -> Status {
+    const Value* text = context_.dict().Find(name);
+    return text == nullptr ? Status() : AppendText(*text, out_, meter_);
+  };
+  ETCH_TRY(mark(kGenerationOpenVariable));
+  ETCH_ASSIGN_OR_RETURN(const Flow flow, ExecuteScope(statement));
+  ETCH_TRY(mark(kGenerationCloseVariable));
+  return flow;
 }
 
 Status Interpreter::ExecuteSet(const Statement& statement) {

@@ -19,6 +19,10 @@ constexpr std::string_view kClockVariable = "strftime_now_seconds";
 // date that Llama 3's templates fall back to.
 constexpr int64_t kDefaultClock = 1'721'952'000;
 
+// The context variables that are written before and behind what {% generation %} prints.
+constexpr std::string_view kGenerationOpenVariable = "generation_open";
+constexpr std::string_view kGenerationCloseVariable = "generation_close";
+
 class Interpreter {
  public:
   // `source` is for messages. Both outlive the interpreter.
@@ -52,6 +56,7 @@ class Interpreter {
   Result<Flow> ExecuteIf(const Statement& statement);
   Result<Flow> ExecuteFor(const Statement& statement);
   Result<Flow> ExecuteScope(const Statement& statement);
+  Result<Flow> ExecuteGeneration(const Statement& statement);
   Status ExecuteSet(const Statement& statement);
   Status ExecuteSetBlock(const Statement& statement);
   Status ExecuteMacro(const Statement& statement);

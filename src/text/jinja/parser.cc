@@ -111,10 +111,10 @@ class Parser {
       return ParseWith(tag.position);
     }
     if (name == "generation") {
-      Statement scope{.kind = Statement::Kind::kScope, .position = tag.position};
+      Statement generation{.kind = Statement::Kind::kGeneration, .position = tag.position};
       ETCH_TRY(CloseTag());
-      ETCH_ASSIGN_OR_RETURN(scope.body, ParseClosedBody("endgeneration"));
-      return scope;
+      ETCH_ASSIGN_OR_RETURN(generation.body, ParseClosedBody("endgeneration"));
+      return generation;
     }
     if (name == "break" || name == "continue") {
       if (loops_ == 0) {
