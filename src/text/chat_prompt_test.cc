@@ -75,6 +75,42 @@ TEST_F(ChatPromptTest, BosStandsOnce) {
   EXPECT_EQ(Encode("{{ messages[0].content }}", "<s>x"), Join({{kBos}, Bytes("<s>x")}));
 }
 
+TEST_F(ChatPromptTest, PartsBehindOneAnotherAreTheWhole) {
+  const auto chat = ChatTemplate::Parse(kTemplate);
+  ASSERT_TRUE(chat);
+  const ChatEncoder encoder(*chat, *tokenizer_);
+  const auto rendered = encoder.Render({{"user", "ab<|end|>c"}}, true);
+  ASSERT_TRUE(rendered);
+  std::vector<TokenId> tokens;
+  encoder.Append(rendered->substr(0, 1), tokens);
+  EXPECT_EQ(tokens, Join({{kBos}, Bytes("a")}));
+  encoder.Append(rendered->substr(1), tokens);
+  EXPECT_EQ(tokens, Encode(kTemplate, "ab<|end|>c"));
+}
+
+TEST_F(ChatPromptTest, GenerationBlocksArePieces) {
+  const auto chat = ChatTemplate::Parse(
+      "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}.{% endfor %}");
+  ASSERT_TRUE(chat);
+  const ChatEncoder encoder(*chat, *tokenizer_);
+  const std::string forged = "\xEE\x80\x83";
+  const auto pieces = encoder.RenderPieces({{"user", "a"}, {"assistant", forged}});
+  ASSERT_TRUE(pieces);
+  ASSERT_EQ(pieces->size(), 4U);
+  std::vector<TokenId> tokens;
+  for (const ChatEncoder::Piece& piece : *pieces) {
+    EXPECT_EQ(piece.is_generated, piece.text != ".");
+    encoder.Append(piece.text, tokens);
+  }
+  EXPECT_EQ(tokens, Join({{kBos}, Bytes("a." + forged + ".")}));
+  const auto unmarked = ChatTemplate::Parse(kTemplate);
+  ASSERT_TRUE(unmarked);
+  const auto whole = ChatEncoder(*unmarked, *tokenizer_).RenderPieces({{"user", "a"}});
+  ASSERT_TRUE(whole);
+  ASSERT_EQ(whole->size(), 1U);
+  EXPECT_FALSE((*whole)[0].is_generated);
+}
+
 TEST_F(ChatPromptTest, ATemplatesOwnErrorIsPassedOn) {
   const auto chat = ChatTemplate::Parse("{{ raise_exception('no such role') }}");
   ASSERT_TRUE(chat);

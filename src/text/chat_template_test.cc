@@ -77,6 +77,16 @@ TEST(ChatTemplate, OfTheBundledBase) {
               "a message is by system, user or assistant", "role");
 }
 
+TEST(ChatTemplate, MarksWhatTheAssistantGenerates) {
+  const Result<ChatTemplate> parsed = ChatTemplate::Parse(
+      "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }};"
+      "{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}");
+  ASSERT_TRUE(parsed.has_value());
+  const std::vector<ChatMessage> messages = {{"user", "a"}, {"assistant", "b"}};
+  EXPECT_EQ(parsed->RenderMarkedChat(messages, "", "", "<", ">").value_or(""), "a<b;>");
+  EXPECT_EQ(parsed->RenderChat(messages, false, "", "").value_or(""), "ab;");
+}
+
 TEST(ChatTemplate, IsUsableAfterAMove) {
   Result<ChatTemplate> parsed = ChatTemplate::Parse("{{ 1 + 1 }}");
   ASSERT_TRUE(parsed.has_value());

@@ -208,7 +208,11 @@ class Encoding {
   std::string_view Normalize(std::string_view text, Place place) {
     const Vocabulary& vocabulary = impl_.vocabulary;
     if (vocabulary.remove_extra_spaces) {
-      text = texts_.emplace_back(WithoutExtraSpaces(text));
+      // What parts a continuing text from the one before is not extra.
+      const bool parted = place == Place::kContinues && text.starts_with(' ');
+      std::string single = WithoutExtraSpaces(text);
+      single.insert(single.begin(), parted ? 1 : 0, ' ');
+      text = texts_.emplace_back(std::move(single));
     }
     const bool prefix = vocabulary.add_prefix_space && !text.empty() &&
                         place != Place::kContinues &&

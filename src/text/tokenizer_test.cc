@@ -124,6 +124,17 @@ TEST(Tokenizer, BytesWithoutTokenVanishOrAreUnknown) {
   EXPECT_THAT(Make(vocabulary)->Encode("axxbx"), ElementsAre('a', 'x', 'b', 'x'));
 }
 
+TEST(Tokenizer, TextThatContinuesGetsNoPrefixSpace) {
+  Vocabulary vocabulary = ByteLevel();
+  vocabulary.add_prefix_space = true;
+  for (const bool first_only : {true, false}) {
+    vocabulary.prefix_space_first_only = first_only;
+    const auto tokenizer = Make(vocabulary);
+    EXPECT_THAT(tokenizer->Encode("z", {.continues = false}), ElementsAre(' ', 'z'));
+    EXPECT_THAT(tokenizer->Encode("z", {.continues = true}), ElementsAre('z'));
+  }
+}
+
 TEST(Tokenizer, InvalidUtf8CutsPieces) {
   const auto tokenizer = Make(ByteLevel());
   EXPECT_THAT(tokenizer->Encode("ab\xFF\xE2\x96"), ElementsAre(kAb, 0xFF, 0xE2, 0x96));
@@ -216,6 +227,8 @@ TEST(Tokenizer, RemovesExtraSpaces) {
   EXPECT_THAT(Make(vocabulary)->Encode("  hi   hi ", {.add_special = false}),
               ElementsAre(kPieces + 1, kPieces + 1));
   EXPECT_THAT(Make(vocabulary)->Encode("   ", {.add_special = false}), IsEmpty());
+  EXPECT_THAT(Make(vocabulary)->Encode("  hi ", {.add_special = false, .continues = true}),
+              ElementsAre(kPieces + 1));
 }
 
 // With a token that holds a space inside, words are no longer pieces of their own.

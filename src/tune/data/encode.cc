@@ -57,11 +57,6 @@ struct RowPieces {
   bool prompt_differs = false;
 };
 
-// Whether answers stand only where their marks do, so that the pieces can be used.
-bool HasAnswers(const std::vector<Piece>& pieces) {
-  return std::ranges::any_of(pieces, &Piece::is_generated);
-}
-
 // The length of the common beginning, not inside a UTF-8 character.
 size_t CommonBytes(std::string_view a, std::string_view b) {
   const auto [in_a, in_b] = std::ranges::mismatch(a, b);
@@ -114,14 +109,46 @@ Result<RowPieces> PiecesOfLastAnswer(const ChatEncoder& encoder,
   return row;
 }
 
+// The pieces of the template's own {% generation %} blocks; empty when it has none. Some put into
+// them what their generation prompt has already written: that is read, not trained.
+Result<std::vector<Piece>> PiecesByBlocks(const ChatEncoder& encoder,
+                                          const std::vector<ChatMessage>& messages) {
+  ETCH_ASSIGN_OR_RETURN(const std::vector<Piece> blocks, encoder.RenderPieces(messages));
+  const auto n_blocks = std::ranges::count_if(blocks, &Piece::is_generated);
+  if (n_blocks == 0) {
+    return std::vector<Piece>();
+  }
+  if (n_blocks != std::ranges::count_if(messages, IsAnswer)) {
+    return blocks;  // which block is which answer, nobody says
+  }
+  std::vector<Piece> pieces;
+  std::string text;
+  auto answer = messages.begin();
+  for (const Piece& block : blocks) {
+    size_t in_prompt = 0;
+    if (block.is_generated) {
+      answer = std::find_if(answer, messages.end(), IsAnswer);
+      const Result<std::string> prompt = encoder.Render({messages.begin(), answer++}, true);
+      if (prompt && prompt->size() > text.size() && (text + block.text).starts_with(*prompt)) {
+        in_prompt = prompt->size() - text.size();
+      }
+    }
+    if (in_prompt > 0 && !pieces.empty()) {
+      pieces.back().text += block.text.substr(0, in_prompt);
+    }
+    pieces.push_back({block.text.substr(in_prompt), block.is_generated});
+    text += block.text;
+  }
+  return pieces;
+}
+
 Result<RowPieces> FindAnswers(const ChatEncoder& encoder,
                               const std::vector<ChatMessage>& messages) {
   RowPieces row;
-  ETCH_ASSIGN_OR_RETURN(row.pieces, encoder.RenderPieces(messages));
-  if (HasAnswers(row.pieces)) {
-    return row;
+  ETCH_ASSIGN_OR_RETURN(row.pieces, PiecesByBlocks(encoder, messages));
+  if (row.pieces.empty()) {
+    ETCH_ASSIGN_OR_RETURN(row.pieces, PiecesByPrefixes(encoder, messages));
   }
-  ETCH_ASSIGN_OR_RETURN(row.pieces, PiecesByPrefixes(encoder, messages));
   return row.pieces.empty() ? PiecesOfLastAnswer(encoder, messages) : row;
 }
 
@@ -266,12 +293,12 @@ class DatasetEncoder {
     }
   }
 
-  // Behind the last token from `begin` that ends generation, or 0. What users write has no such
-  // token, so it is the template's; behind it templates put a line end that no model writes.
+  // Behind the first token from `begin` that ends generation, or 0. What users write has no such
+  // token, so it is the template's; nothing behind it is ever generated.
   size_t EndOfAnswer(const std::vector<TokenId>& tokens, size_t begin) const {
-    for (size_t at = tokens.size(); at > begin; --at) {
-      if (tokenizer_.IsEndOfGeneration(tokens[at - 1])) {
-        return at;
+    for (size_t at = begin; at < tokens.size(); ++at) {
+      if (tokenizer_.IsEndOfGeneration(tokens[at])) {
+        return at + 1;
       }
     }
     return 0;

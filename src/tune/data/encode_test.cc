@@ -148,6 +148,23 @@ TEST_F(EncodeTest, GenerationBlocksSayWhatIsTrained) {
               ElementsAre("<s>user:-<|end|>assistant:b<|end|>user:-<|end|>assistant:[d<|end|>]"));
 }
 
+TEST_F(EncodeTest, WhatTheGenerationPromptWritesIsNotTrained) {
+  Encode(Chats({kTwoAnswers}),
+         "{% for m in messages %}{{ m.role }}:"
+         "{% if m.role == 'assistant' %}{% generation %}<no>{{ m.content }}{% endgeneration %}"
+         "{% else %}{{ m.content }}{% endif %}<|end|>"
+         "{% endfor %}{% if add_generation_prompt %}assistant:<no>{% endif %}");
+  EXPECT_THAT(shown_, ElementsAre("<s>user:a<|end|>assistant:<no>[b<|end|>]user:c<|end|>"
+                                  "assistant:<no>[d<|end|>]"));
+}
+
+TEST_F(EncodeTest, NothingBehindTheFirstEndIsTrained) {
+  Encode(Chats({{{"user", "a"}, {"assistant", "b"}}}),
+         "{% for m in messages %}{{ m.role }}:{{ m.content }}<|end|>\n{% endfor %}"
+         "{% if add_generation_prompt %}assistant:{% else %}<|end|>{% endif %}");
+  EXPECT_THAT(shown_, ElementsAre("<s>user:a<|end|>\nassistant:[b<|end|>]\n<|end|>"));
+}
+
 TEST_F(EncodeTest, RewrittenHistoryLeavesTheLastAnswer) {
   Encode(Chats({kTwoAnswers, {{"user", "a"}, {"assistant", "b"}}}),
          "{% for m in messages %}{{ m.role }}:"
@@ -193,8 +210,8 @@ TEST_F(EncodeTest, RefusedRowsAreLeftOutAndSaid) {
 }
 
 TEST_F(EncodeTest, LongRowsAreNeverCutSilently) {
-  const Dataset rows = Chats({{{"user", "a"}, {"assistant", "b"}},      // 6 tokens
-                              {{"user", "a"}, {"assistant", "bcdef"}},  // 10
+  const Dataset rows = Chats({{{"user", "a"}, {"assistant", "b"}},      // 7 tokens
+                              {{"user", "a"}, {"assistant", "bcdef"}},  // 11
                               {{"user", "abcdef"}, {"assistant", "b"}}});
   Encode(rows, kTestTemplate, {.context = 8});
   EXPECT_EQ(shown_.size(), 1U);

@@ -1,5 +1,6 @@
 #include "tune/data/order.h"
 
+#include <cstddef>
 #include <numeric>
 #include <utility>
 

@@ -419,8 +419,8 @@ Result<Example> RowReader::Convert(Row& row) {
     ETCH_ASSIGN_OR_RETURN(example.text, TextOf(*row.Take(kText), "text", row.where()));
     return example;
   }
-  if (const Json* prelude = row.Take(kSystem); prelude != nullptr) {
-    ETCH_ASSIGN_OR_RETURN(std::string text, TextOf(*prelude, "system", row.where()));
+  if (const Json* rules = row.Take(kSystem); rules != nullptr) {
+    ETCH_ASSIGN_OR_RETURN(std::string text, TextOf(*rules, "system", row.where()));
     if (!text.empty()) {
       example.messages.push_back({"system", std::move(text)});
     }
