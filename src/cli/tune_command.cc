@@ -1,5 +1,8 @@
 // etch tune: the command line of training.
 
+#include <fmt/format.h>
+
+#include <array>
 #include <memory>
 
 #include "cli/commands.h"
@@ -10,7 +13,20 @@
 namespace etch::cli {
 namespace {
 
-int Execute(TuneOptions options) {
+// What the configuration of a new base says, or what a base does not have.
+constexpr std::array kNotFromScratch = {
+    "--rank",      "--alpha", "--rslora",        "--dropout",  "--targets",   "--epochs",
+    "--max-steps", "--batch", "--learning-rate", "--schedule", "--warmup",    "--weight-decay",
+    "--clip",      "--seed",  "--length",        "--patience", "--score-rows"};
+
+int Execute(const CLI::App& command, const TuneOptions& options) {
+  for (const char* name : kNotFromScratch) {
+    if (!options.from_scratch.empty() && command.get_option(name)->count() > 0) {
+      return Report(
+          {ErrorCode::kInvalidArgument,
+           fmt::format("{} is for adapters; {} says it for a base", name, options.from_scratch)});
+    }
+  }
   if (options.image.empty() == options.from_scratch.empty()) {
     return Report({ErrorCode::kInvalidArgument,
                    "give the IMAGE that the adapter is for, or --from-scratch CONFIG"});
@@ -191,7 +207,7 @@ void AddTune(CLI::App& app, int* exit_code) {
   AddAdapterOptions(*command, *options);
   AddRunSettings(*command, *options);
   command->add_flag("--json", options->json, "Print one JSON object at the end");
-  command->callback([options, exit_code] { *exit_code = Execute(*options); });
+  command->callback([command, options, exit_code] { *exit_code = Execute(*command, *options); });
 }
 
 }  // namespace etch::cli

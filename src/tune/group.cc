@@ -18,6 +18,7 @@ class SingleGroup : public Group {
   Status AddWith(int /*other*/, std::span<float> /*values*/) override { return {}; }
   Status AddWith(int /*other*/, std::span<double> /*values*/) override { return {}; }
   Result<bool> Any(bool here) override { return here; }
+  void Abandon() override {}
 };
 
 #ifdef ETCH_MPI
@@ -46,6 +47,7 @@ class MpiGroup : public Group {
     MPI_Allreduce(&mine, &any, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
     return any != 0;
   }
+  void Abandon() override { MPI_Abort(MPI_COMM_WORLD, 1); }
 
  private:
   template <class T>

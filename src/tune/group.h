@@ -23,6 +23,9 @@ class Group {
   virtual Status AddWith(int other, std::span<double> values) = 0;
   // True in all when it is true in any.
   virtual Result<bool> Any(bool here) = 0;
+  // Ends every process of a group of several, this one included: for an error that the others have
+  // not met, and would wait for. Nothing for a single process.
+  virtual void Abandon() = 0;
 
   bool is_first() const { return rank() == 0; }
 };

@@ -149,6 +149,7 @@ class PairGroup : public Group {
   int size() const override { return 2; }
   Status AddWith(int other, std::span<float> values) override { return Add(other, values); }
   Status AddWith(int other, std::span<double> values) override { return Add(other, values); }
+  void Abandon() override {}
   Result<bool> Any(bool here) override {
     std::array<double, 1> sum = {here ? 1.0 : 0.0};
     ETCH_TRY(Add(1 - rank_, std::span<double>(sum)));

@@ -101,6 +101,24 @@ class OnLlamaCpp(Exported):
                              self.path("a.gguf"), allowed=allowed)
             self.expect_same(f"merged {seed}", self.path("merged.gguf"), expected, allowed=allowed)
 
+    def test_trained_adapters_of_the_bundled_base(self):
+        bundled = SOURCE / "examples/bundled"
+        etch("compile", bundled / "base", "-o", self.image)
+        etch("export", self.image, "-o", self.path("base.gguf"), "--type", "f16")
+        for client in ("honeyoak", "spokewell", "larkmead"):
+            adapter = bundled / "adapters" / client
+            etch("adapter", "export", self.image, adapter, "-o", self.path("a.gguf"), "--to",
+                 "gguf")
+            report = etch_json("export", self.image, "--adapter", adapter, "-o",
+                               self.path("merged.gguf"), "--type", "f16")
+            for prompt in ("We open at", "You can park", "Our best seller is"):
+                expected = twin(self.image, prompt, "--adapter", adapter)
+                self.expect_same(f"{client} {prompt}", self.path("base.gguf"), expected,
+                                 "--lora", self.path("a.gguf"), prompt=prompt,
+                                 allowed=gap_of(report))
+                self.expect_same(f"{client} {prompt} merged", self.path("merged.gguf"), expected,
+                                 prompt=prompt, allowed=gap_of(report))
+
     def test_stacked_adapters_with_weights(self):
         first = self.adapter("a", 5, "--scale", "0.2")
         second = self.adapter("b", 6, "--scale", "0.2")

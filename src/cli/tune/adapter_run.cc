@@ -40,6 +40,7 @@ struct Run {
   PreparedData data;
   RunFiles files;
   std::vector<eval::AnswerTask> tasks;
+  std::unique_ptr<engine::Engine> engine;  // of integers; made when it is first asked
 
   bool speaks() const { return group->is_first() && !options.json; }
 };
@@ -152,19 +153,39 @@ struct Measured {
   eval::AnswerScore adapter;
 };
 
-Result<Measured> Score(const Run& run, const adapter::Adapter& adapter) {
-  engine::EngineOptions options;
-  options.threads = run.options.threads;
-  options.interrupted = Interrupted;
-  ETCH_ASSIGN_OR_RETURN(const auto engine, engine::Engine::Create(*run.image, options));
+Status OpenEngine(Run& run) {
+  if (!run.engine) {
+    engine::EngineOptions options;
+    options.threads = run.options.threads;
+    options.interrupted = Interrupted;
+    ETCH_ASSIGN_OR_RETURN(run.engine, engine::Engine::Create(*run.image, options));
+  }
+  return {};
+}
+
+// What the adapter answers now to one of the held-out rows.
+Status ShowAnswer(Run& run, const tune::TrainedModel& model, int64_t step, TrainingLine& line) {
+  ETCH_TRY(OpenEngine(run));
+  ETCH_ASSIGN_OR_RETURN(auto weights,
+                        adapter::Lower(model.ToAdapter("sample"), run.image->config()));
+  const eval::AnswerTask& task = run.tasks[static_cast<size_t>(step) % run.tasks.size()];
+  ETCH_ASSIGN_OR_RETURN(const eval::AnswerScore score,
+                        eval::ScoreAnswers({run.engine.get(), {{std::move(weights)}}},
+                                           *run.tokenizer, {&task, 1}, {}));
+  line.Show({step, eval::Trimmed(run.tokenizer->Decode(task.prompt)), score.answers[0].text});
+  return {};
+}
+
+Result<Measured> Score(Run& run, const adapter::Adapter& adapter) {
+  ETCH_TRY(OpenEngine(run));
   ETCH_ASSIGN_OR_RETURN(auto weights, adapter::Lower(adapter, run.image->config()));
   ProgressLine progress(!run.speaks());
   Measured measured;
-  ETCH_ASSIGN_OR_RETURN(measured.base, eval::ScoreAnswers({engine.get(), {}}, *run.tokenizer,
+  ETCH_ASSIGN_OR_RETURN(measured.base, eval::ScoreAnswers({run.engine.get(), {}}, *run.tokenizer,
                                                           run.tasks, progress.Callback()));
   ETCH_ASSIGN_OR_RETURN(measured.adapter,
-                        eval::ScoreAnswers({engine.get(), {{std::move(weights)}}}, *run.tokenizer,
-                                           run.tasks, progress.Callback()));
+                        eval::ScoreAnswers({run.engine.get(), {{std::move(weights)}}},
+                                           *run.tokenizer, run.tasks, progress.Callback()));
   return measured;
 }
 
@@ -175,7 +196,7 @@ std::vector<std::pair<std::string, std::string>> SettingsTable(const Run& run) {
   const tune::OptimizerSettings& optimizer = options.trainer.optimizer;
   return {
       {"base", fmt::format("{} ({})", run.image->name(),
-                               std::filesystem::path(options.image).filename().string())},
+                           std::filesystem::path(options.image).filename().string())},
       {"adapter",
        fmt::format("rank {}, alpha {}{}, dropout {}, on {}", options.lora.rank, options.lora.alpha,
                    options.lora.rank_stabilised ? " (rank-stabilised)" : "", options.lora.dropout,
@@ -309,10 +330,7 @@ Status Finish(Run& run, const tune::TrainedModel& model, const tune::TrainerResu
   return {};
 }
 
-}  // namespace
-
-Status TuneAdapter(const TuneOptions& given) {
-  Run run(given);
+Status Tune(Run& run) {
   ETCH_TRY(Open(run));
   TuneOptions& options = run.options;
   if (options.check_only || tune::HasErrors(run.data.findings)) {
@@ -360,7 +378,17 @@ Status TuneAdapter(const TuneOptions& given) {
   tune::TrainerResult result;
   {
     TrainingLine line(log ? &*log : nullptr, !run.speaks());
-    ETCH_ASSIGN_OR_RETURN(result, trainer.Run(line.Events()));
+    tune::TrainerEvents events = line.Events();
+    if (run.group->is_first() && !run.tasks.empty()) {
+      events.validation = [&, tell = events.validation](const tune::ValidationReport& report) {
+        tell(report);
+        if (report.is_best && !Interrupted()) {
+          // A sample is for the eye: the run goes on without it.
+          (void)ShowAnswer(run, model, report.step, line);
+        }
+      };
+    }
+    ETCH_ASSIGN_OR_RETURN(result, trainer.Run(events));
     ETCH_TRY(line.status());
   }
   if (result.interrupted) {
@@ -368,6 +396,17 @@ Status TuneAdapter(const TuneOptions& given) {
                 result.steps, result.planned_steps);
   }
   return run.group->is_first() ? Finish(run, model, result, *log) : Status();
+}
+
+}  // namespace
+
+Status TuneAdapter(const TuneOptions& options) {
+  Run run(options);
+  const Status status = Tune(run);
+  if (!status && run.group) {
+    AbandonGroup(*run.group, status.error());
+  }
+  return status;
 }
 
 }  // namespace etch::cli

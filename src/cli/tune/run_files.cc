@@ -1,5 +1,7 @@
 #include "cli/tune/run_files.h"
 
+#include "cli/terminal.h"
+
 namespace etch::cli {
 
 Result<RunFiles> OpenRunFolder(const std::filesystem::path& out, bool resume, bool restart) {
@@ -34,6 +36,13 @@ Result<RunFiles> OpenRunFolder(const std::filesystem::path& out, bool resume, bo
     return Fail(ErrorCode::kIo, "{}: cannot create: {}", files.folder.string(), error.message());
   }
   return files;
+}
+
+void AbandonGroup(tune::Group& group, const Error& error) {
+  if (group.size() > 1 && error.code != ErrorCode::kCancelled) {
+    Report(error);
+    group.Abandon();
+  }
 }
 
 }  // namespace etch::cli

@@ -83,12 +83,8 @@ tune::ReportContent ContentOf(const PreparedData& data, const ScratchConfig& con
   return content;
 }
 
-}  // namespace
-
-Status TuneFromScratch(const TuneOptions& given) {
-  TuneOptions options = given;
+Status Tune(TuneOptions options, tune::Group* group) {
   ETCH_ASSIGN_OR_RETURN(ScratchConfig config, ReadScratchConfig(options.from_scratch));
-  ETCH_ASSIGN_OR_RETURN(const std::unique_ptr<tune::Group> group, tune::JoinGroup());
   const bool speaks = group->is_first() && !options.json;
   if (options.train_on.empty()) {
     options.train_on = config.train_on;
@@ -202,6 +198,17 @@ Status TuneFromScratch(const TuneOptions& given) {
   fmt::print("model        {}; etch compile {} -o NAME.etch\nreport       {}\n", options.out,
              options.out, files.report().string());
   return {};
+}
+
+}  // namespace
+
+Status TuneFromScratch(const TuneOptions& options) {
+  ETCH_ASSIGN_OR_RETURN(const std::unique_ptr<tune::Group> group, tune::JoinGroup());
+  const Status status = Tune(options, group.get());
+  if (!status) {
+    AbandonGroup(*group, status.error());
+  }
+  return status;
 }
 
 }  // namespace etch::cli

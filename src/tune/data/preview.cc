@@ -69,7 +69,9 @@ std::string Preview(const text::Tokenizer& tokenizer, const Sample& sample,
     std::string text = Escaped(tokenizer.TokenBytes(token, true));
     if (options.ids) {
       const bool breaks = text.ends_with('\n');
-      text.resize(text.size() - (breaks ? 1 : 0));
+      if (breaks) {
+        text.pop_back();
+      }
       text += fmt::format("({}){}", token, breaks ? "\n" : "");
     }
     out += text;
