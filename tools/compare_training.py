@@ -24,11 +24,12 @@ import torch
 
 LINEARS = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
 MASK = (1 << 64) - 1
+MIX_STEP = 0x9E3779B97F4A7C15
 
 
 def mix(value):
     """SplitMix64."""
-    value = (value + 0x9E3779B97F4A7C15) & MASK
+    value = (value + MIX_STEP) & MASK
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & MASK
     return value ^ (value >> 31)
@@ -173,12 +174,17 @@ class Llama:
 
 
 def order_of(seed, epoch, count):
-    """Etch's order of an epoch (Fisher and Yates)."""
+    """Etch's order of an epoch (Fisher and Yates over SplitMix64, without bias)."""
     order = list(range(count))
-    key = mix(mix(seed) ^ epoch)
-    for last in range(count, 1, -1):
-        other = random_at(key, 1, last) % last
-        order[last - 1], order[other] = order[other], order[last - 1]
+    state = mix(seed) ^ epoch
+    for left in range(count, 1, -1):
+        limit = MASK - MASK % left
+        while True:
+            value, state = mix(state), (state + MIX_STEP) & MASK
+            if value < limit:
+                break
+        other = value % left
+        order[left - 1], order[other] = order[other], order[left - 1]
     return order
 
 

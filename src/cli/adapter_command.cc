@@ -36,13 +36,12 @@ Status Verify(const Options& options) {
     largest_rank = std::max(largest_rank, pair.rank);
   }
   if (options.json) {
-    fmt::print("{}\n", nlohmann::ordered_json({{"name", adapter.name},
-                                               {"format", adapter.format},
-                                               {"base_model", adapter.base_model},
-                                               {"linears", adapter.pairs.size()},
-                                               {"rank", largest_rank},
-                                               {"bytes", lowered->size_bytes}})
-                           .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    PrintJson(nlohmann::ordered_json({{"name", adapter.name},
+                                      {"format", adapter.format},
+                                      {"base_model", adapter.base_model},
+                                      {"linears", adapter.pairs.size()},
+                                      {"rank", largest_rank},
+                                      {"bytes", lowered->size_bytes}}));
   } else {
     fmt::print("{}: {} adapter, {} linear layers, rank {}, {} in working memory; fits {}\n",
                options.adapter, adapter.format, adapter.pairs.size(), largest_rank,
@@ -73,11 +72,10 @@ Status Export(const Options& options) {
   ETCH_ASSIGN_OR_RETURN(const exporting::AdapterReport report,
                         WriteChecked(options, image, adapter));
   if (options.json) {
-    fmt::print("{}\n", nlohmann::ordered_json({{"out", options.out},
-                                               {"format", options.format},
-                                               {"parity", ParityJson(report.parity)},
-                                               {"notes", report.notes}})
-                           .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    PrintJson(nlohmann::ordered_json({{"out", options.out},
+                                      {"format", options.format},
+                                      {"parity", ParityJson(report.parity)},
+                                      {"notes", report.notes}}));
     return {};
   }
   for (const std::string& note : report.notes) {
@@ -110,8 +108,7 @@ Status Import(Options options) {
                         adapter::ReadAdapter(options.adapter, image.config()));
   ETCH_TRY(adapter::WritePeft(adapter, image.config(), options.out));
   if (options.json) {
-    fmt::print("{}\n", nlohmann::ordered_json({{"out", options.out}, {"format", "peft"}})
-                           .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    PrintJson(nlohmann::ordered_json({{"out", options.out}, {"format", "peft"}}));
   } else {
     fmt::print("{}: written as peft\n", options.out);
   }

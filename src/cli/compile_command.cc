@@ -128,9 +128,7 @@ int Execute(Options& options) {
     return Report(report.error());
   }
   if (options.json) {
-    fmt::print(
-        "{}\n",
-        ToJson(options, *report).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    PrintJson(ToJson(options, *report));
   } else if (!options.quiet) {
     PrintSummary(options, *report);
   }

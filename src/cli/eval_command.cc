@@ -90,7 +90,7 @@ int ExecuteQuestions(const Options& options) {
                                          {"exact", score->exact()},
                                          {"share", score->exact_share()},
                                          {"nll", score->nll()}};
-    fmt::print("{}\n", json.dump());
+    PrintJson(json);
     return 0;
   }
   fmt::print("questions   {}\n", score->answers.size());
@@ -117,7 +117,7 @@ int Execute(const Options& options) {
     json["kl"] = compared ? nlohmann::ordered_json(score->kl()) : nlohmann::ordered_json();
     json["top1"] =
         compared ? nlohmann::ordered_json(score->same_top_share()) : nlohmann::ordered_json();
-    fmt::print("{}\n", json.dump());
+    PrintJson(json);
     return 0;
   }
   fmt::print("tokens      {}\n", score->tokens);

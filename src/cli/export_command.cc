@@ -65,15 +65,14 @@ int Execute(Options& options) {
     return Report(report.error());
   }
   if (options.json) {
-    fmt::print("{}\n", nlohmann::ordered_json({{"out", options.out},
-                                               {"type", options.type},
-                                               {"adapters", options.adapters.size()},
-                                               {"tensors", report->tensors},
-                                               {"bytes", report->bytes},
-                                               {"seconds", report->seconds},
-                                               {"parity", ParityJson(report->parity)},
-                                               {"notes", report->notes}})
-                           .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    PrintJson(nlohmann::ordered_json({{"out", options.out},
+                                      {"type", options.type},
+                                      {"adapters", options.adapters.size()},
+                                      {"tensors", report->tensors},
+                                      {"bytes", report->bytes},
+                                      {"seconds", report->seconds},
+                                      {"parity", ParityJson(report->parity)},
+                                      {"notes", report->notes}}));
   } else if (!options.quiet) {
     Print(options, *report);
   }

@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "cli/commands.h"
+#include "cli/terminal.h"
 #include "engine/cpu/kernels.h"
 
 namespace etch::cli {
@@ -22,12 +23,11 @@ void AddInfo(CLI::App& app, int* exit_code) {
     }
     const int threads = ThreadPool(0).threads();
     if (*json) {
-      fmt::print("{}\n", nlohmann::ordered_json({{"version", ETCH_VERSION},
-                                                 {"numeric_contract", 1},
-                                                 {"backends", {"cpu", "reference", "float"}},
-                                                 {"isa", sets},
-                                                 {"threads", threads}})
-                             .dump());
+      PrintJson(nlohmann::ordered_json({{"version", ETCH_VERSION},
+                                        {"numeric_contract", 1},
+                                        {"backends", {"cpu", "reference", "float"}},
+                                        {"isa", sets},
+                                        {"threads", threads}}));
     } else {
       fmt::print("etch {}, numeric contract v1\n", ETCH_VERSION);
       fmt::print("backends          cpu, reference, float\n");

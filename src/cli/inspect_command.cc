@@ -139,7 +139,7 @@ Status InspectImage(const Options& options) {
     json["tensors"] = TensorsJson(image);
     json["report"] = Json::parse(image.report_json(), nullptr, false);
   }
-  fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  PrintJson(json);
   return {};
 }
 
@@ -161,7 +161,7 @@ Status InspectModel(const Options& options) {
     if (options.tensors) {
       json["tensors"] = std::move(list);
     }
-    fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    PrintJson(json);
     return {};
   }
   fmt::print("model        {} ({})\n", source->name(), source->format());

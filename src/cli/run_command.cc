@@ -171,7 +171,7 @@ std::string Speed(const Answer& answer) {
                      answer.tokens.size(), rate(std::ssize(answer.tokens), answer.answer_seconds));
 }
 
-void PrintJson(const LoadedModel& model, const Options& options, const Answer& answer) {
+void PrintAnswer(const LoadedModel& model, const Options& options, const Answer& answer) {
   const nlohmann::ordered_json json = {{"text", answer.text},
                                        {"tokens", answer.tokens},
                                        {"finish_reason", answer.finish},
@@ -185,7 +185,7 @@ void PrintJson(const LoadedModel& model, const Options& options, const Answer& a
                                        {"backend", model.engine->info().backend},
                                        {"isa", model.engine->info().isa},
                                        {"threads", model.engine->info().threads}};
-  fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  PrintJson(json);
 }
 
 // One prompt, one answer.
@@ -220,7 +220,7 @@ Status RunOnce(LoadedModel& model, const Options& options) {
                         runner.Continue(std::move(tokens), !chat && !options.prompt.empty(), emit));
   emit("");
   if (options.json) {
-    PrintJson(model, options, answer);
+    PrintAnswer(model, options, answer);
   } else {
     fmt::print("\n");
     if (!options.raw && ::isatty(STDERR_FILENO) == 1) {

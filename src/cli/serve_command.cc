@@ -53,10 +53,9 @@ Status Serve(Options& options) {
   ETCH_ASSIGN_OR_RETURN(const std::unique_ptr<serve::Server> server,
                         serve::Server::Create(*model.engine, options.server));
   if (options.json) {
-    fmt::print("{}\n", nlohmann::ordered_json({{"url", server->url()},
-                                               {"model", model.image->name()},
-                                               {"adapters", server->adapter_names()}})
-                           .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    PrintJson(nlohmann::ordered_json({{"url", server->url()},
+                                      {"model", model.image->name()},
+                                      {"adapters", server->adapter_names()}}));
   } else {
     fmt::print("{} with {} adapters at {}/v1 (context {}, {} threads). Ctrl-C stops.\n",
                model.image->name(), server->adapter_names().size(), server->url(),

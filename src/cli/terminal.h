@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "base/error.h"
@@ -25,6 +26,10 @@ bool Interrupted();
 
 // "etch: message" on standard error; returns the exit code of the error.
 int Report(const Error& error);
+
+// `json` on one line of standard output; bytes that are no UTF-8 (names of files, a model's text)
+// become U+FFFD.
+void PrintJson(const nlohmann::ordered_json& json);
 
 // One line that is drawn over and over on a terminal: phase, share, rate, time left. Silent when
 // standard error is not a terminal or `quiet`. Asks for a stop once the user interrupts.

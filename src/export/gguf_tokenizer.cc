@@ -29,26 +29,6 @@ using model::Vocabulary;
 
 namespace {
 
-struct Pre {
-  std::string_view name;
-  std::string_view pattern;
-  bool split_digits = false;
-  bool ignore_merges = false;
-};
-
-constexpr std::array kPres = {
-    Pre{.name = "llama-bpe", .pattern = ingest::kLlama3Pattern, .ignore_merges = true},
-    Pre{.name = "gpt-2", .pattern = ingest::kGpt2Pattern},
-    Pre{.name = "smollm", .pattern = ingest::kGpt2Pattern, .split_digits = true},
-    Pre{.name = "qwen2", .pattern = ingest::kQwen2Pattern},
-};
-
-// The patterns of "default" (llama-vocab.cpp, llm_tokenizer_bpe).
-constexpr std::array<std::string_view, 4> kDefaultPatterns = {
-    R"([\p{P}\$\+<=>\^~\|]+)",
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))", R"(\p{N}+)",
-    R"([0-9][0-9][0-9])"};
-
 // Tokens that llama.cpp takes for the end of an answer because of their text.
 constexpr std::array<std::string_view, 7> kKnownEnds = {
     "<|eot_id|>",      "<|im_end|>",    "<|end|>",   "<end_of_turn>",
@@ -56,9 +36,9 @@ constexpr std::array<std::string_view, 7> kKnownEnds = {
 
 constexpr float kNeverMerged = -1e9F;
 
-const Pre* FindPre(std::string_view name) {
-  const auto* found = std::ranges::find(kPres, name, &Pre::name);
-  return found == kPres.end() ? nullptr : found;
+const model::PreTokenizer* FindPre(std::string_view name) {
+  const auto* found = std::ranges::find(model::kPreTokenizers, name, &model::PreTokenizer::name);
+  return found == model::kPreTokenizers.end() ? nullptr : found;
 }
 
 // Texts and types of all rows of the embedding.
@@ -123,7 +103,7 @@ Status AddByteLevel(const Vocabulary& vocabulary, formats::GgufMetadata& metadat
         "\"default\", with which some text becomes other tokens",
         vocabulary.split_patterns.size()));
   }
-  const Pre* known = FindPre(pre);
+  const model::PreTokenizer* known = FindPre(pre);
   if (vocabulary.ignore_merges != (known != nullptr && known->ignore_merges)) {
     notes.push_back(fmt::format(
         "this model {} pieces that are whole tokens, llama.cpp's \"{}\" does not do so alike",
@@ -217,13 +197,14 @@ void AddSpecial(const Vocabulary& vocabulary, formats::GgufMetadata& metadata,
 }  // namespace
 
 std::string PreTokenizerName(const Vocabulary& vocabulary) {
-  if (std::ranges::equal(vocabulary.split_patterns, kDefaultPatterns) && !vocabulary.split_digits) {
+  if (std::ranges::equal(vocabulary.split_patterns, model::kDefaultPatterns) &&
+      !vocabulary.split_digits) {
     return "default";
   }
   if (vocabulary.split_patterns.size() != 1) {
     return "";
   }
-  for (const Pre& pre : kPres) {
+  for (const model::PreTokenizer& pre : model::kPreTokenizers) {
     if (vocabulary.split_patterns.front() == pre.pattern &&
         vocabulary.split_digits == pre.split_digits) {
       return std::string(pre.name);

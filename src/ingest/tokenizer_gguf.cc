@@ -21,38 +21,13 @@ using model::Vocabulary;
 
 namespace {
 
-struct Pre {
-  std::string_view name;
-  std::string_view pattern;
-  bool split_digits = false;
-  bool add_bos = false;
-  bool ignore_merges = false;
-};
-
-constexpr std::array kPres = {
-    Pre{.name = "llama3", .pattern = kLlama3Pattern, .add_bos = true, .ignore_merges = true},
-    Pre{.name = "llama-v3", .pattern = kLlama3Pattern, .add_bos = true, .ignore_merges = true},
-    Pre{.name = "llama-bpe", .pattern = kLlama3Pattern, .add_bos = true, .ignore_merges = true},
-    Pre{.name = "gpt-2", .pattern = kGpt2Pattern},
-    Pre{.name = "smollm", .pattern = kGpt2Pattern, .split_digits = true},
-    Pre{.name = "starcoder", .pattern = kGpt2Pattern, .split_digits = true},
-    Pre{.name = "refact", .pattern = kGpt2Pattern, .split_digits = true},
-    Pre{.name = "qwen2", .pattern = kQwen2Pattern},
-    Pre{.name = "deepseek-r1-qwen", .pattern = kQwen2Pattern},
-};
-
-// What llama.cpp does without a name: runs of punctuation, GPT-2's pattern, digits by threes.
-constexpr std::array<std::string_view, 4> kDefaultPatterns = {
-    R"([\p{P}\$\+<=>\^~\|]+)",
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))", R"(\p{N}+)",
-    R"([0-9][0-9][0-9])"};
-
 Status SetPatterns(std::string_view name, Vocabulary& vocabulary) {
   if (name.empty() || name == "default") {
-    vocabulary.split_patterns.assign(kDefaultPatterns.begin(), kDefaultPatterns.end());
+    vocabulary.split_patterns.assign(model::kDefaultPatterns.begin(),
+                                     model::kDefaultPatterns.end());
     return {};
   }
-  for (const Pre& pre : kPres) {
+  for (const model::PreTokenizer& pre : model::kPreTokenizers) {
     if (pre.name == name) {
       vocabulary.split_patterns = {std::string(pre.pattern)};
       vocabulary.split_digits = pre.split_digits;

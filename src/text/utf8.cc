@@ -70,6 +70,20 @@ size_t ValidUtf8Prefix(std::string_view text) {
   return position;
 }
 
+std::string ToValidUtf8(std::string_view text) {
+  std::string out;
+  while (true) {
+    const size_t valid = ValidUtf8Prefix(text);
+    out += text.substr(0, valid);
+    text.remove_prefix(valid);
+    if (text.empty()) {
+      return out;
+    }
+    out += kReplacementCharacter;
+    text.remove_prefix(NextUtf8(text).size);
+  }
+}
+
 void AppendUtf8(char32_t code_point, std::string& out) {
   const auto tail = [&](int shift) {
     out += static_cast<char>(0x80 | ((code_point >> shift) & 0x3F));

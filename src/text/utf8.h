@@ -27,6 +27,9 @@ Utf8Step NextUtf8(std::string_view text);
 // Length of the longest prefix of whole characters.
 size_t ValidUtf8Prefix(std::string_view text);
 
+// `text` with U+FFFD for what is no UTF-8.
+std::string ToValidUtf8(std::string_view text);
+
 // `code_point` below 0x110000 and no surrogate.
 void AppendUtf8(char32_t code_point, std::string& out);
 

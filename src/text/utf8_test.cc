@@ -40,6 +40,12 @@ TEST(Utf8, ValidPrefix) {
   EXPECT_EQ(ValidUtf8Prefix(""), 0U);
 }
 
+TEST(Utf8, WhatIsNoneIsReplaced) {
+  EXPECT_EQ(ToValidUtf8(""), "");
+  EXPECT_EQ(ToValidUtf8("caf\xC3\xA9"), "caf\xC3\xA9");
+  EXPECT_EQ(ToValidUtf8("a\xB6z\xE2\x96"), "a\xEF\xBF\xBDz\xEF\xBF\xBD");
+}
+
 TEST(Utf8, ReplaceAll) {
   EXPECT_EQ(ReplaceAll(" a  b", " ", kSpaceSymbol), "▁a▁▁b");
   EXPECT_EQ(ReplaceAll("▁▁", kSpaceSymbol, " "), "  ");

@@ -22,6 +22,10 @@ constexpr int64_t kLogitValues = int64_t{24} << 20;
 
 using Values = std::vector<float>;
 
+bool IsGivenUp(const PassOptions& options) {
+  return options.interrupted != nullptr && (*options.interrupted)();
+}
+
 void Resize(Values& values, int64_t size) { values.resize(static_cast<size_t>(size)); }
 
 // What the backward step of a block reads.
@@ -94,7 +98,7 @@ struct Network::State {
   void Linear(Role role, int64_t layer, const PassOptions& options, const Values& in, Values& out);
   void BlockForward(const Batch& batch, int64_t layer, const PassOptions& options,
                     BlockMemory& memory);
-  void Forward(const Batch& batch, const PassOptions& options, bool keep);
+  bool Forward(const Batch& batch, const PassOptions& options, bool keep);
 
   // From d_out of a linear layer: adds to the gradients of what is trained in it, and dx = ∂/∂in +
   // keep · dx.
@@ -205,13 +209,16 @@ void Network::State::BlockForward(const Batch& batch, int64_t layer, const PassO
   });
 }
 
-// Leaves the output of the last block in x. `keep`: for a backward pass.
-void Network::State::Forward(const Batch& batch, const PassOptions& options, bool keep) {
+// Leaves the output of the last block in x. `keep`: for a backward pass. False when given up.
+bool Network::State::Forward(const Batch& batch, const PassOptions& options, bool keep) {
   Begin(batch);
   const auto layers = static_cast<size_t>(config.n_layers);
   blocks.resize(keep && !options.recompute ? layers : 1);
   entries.resize(keep && options.recompute ? layers : 0);
   for (size_t layer = 0; layer < layers; ++layer) {
+    if (IsGivenUp(options)) {
+      return false;
+    }
     BlockMemory& memory = blocks[blocks.size() > 1 ? layer : 0];
     memory.x = x;
     if (!entries.empty()) {
@@ -219,6 +226,7 @@ void Network::State::Forward(const Batch& batch, const PassOptions& options, boo
     }
     BlockForward(batch, static_cast<int64_t>(layer), options, memory);
   }
+  return true;
 }
 
 void Network::State::PickRows(const Batch& batch) {
@@ -356,18 +364,22 @@ void Network::State::BlockBackward(const Batch& batch, int64_t layer, const Pass
   NormBackward(Role::kAttentionNorm, layer, memory.x, memory.inverse, d_normed, dx, gradients);
 }
 
-double Network::Loss(const Batch& batch) {
-  state_->Forward(batch, {}, false);
-  return state_->Head(batch, nullptr, {});
+double Network::Loss(const Batch& batch, const PassOptions& options) {
+  return state_->Forward(batch, options, false) ? state_->Head(batch, nullptr, {}) : 0.0;
 }
 
 double Network::LossAndGradient(const Batch& batch, const PassOptions& options,
                                 std::span<float> gradients) {
   State& state = *state_;
-  state.Forward(batch, options, true);
+  if (!state.Forward(batch, options, true)) {
+    return 0.0;
+  }
   Values dx;
   const double loss = state.Head(batch, &dx, gradients);
   for (int64_t layer = state.config.n_layers - 1; layer >= 0; --layer) {
+    if (IsGivenUp(options)) {
+      return 0.0;
+    }
     const bool recompute = !state.entries.empty();
     BlockMemory& memory = state.blocks[recompute ? 0 : static_cast<size_t>(layer)];
     if (recompute) {

@@ -5,6 +5,7 @@
 // definition of the forward pass is numerics/twin.h; tests hold this to it.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -35,6 +36,8 @@ struct PassOptions {
   // Dropout draws from this; different for every pass.
   uint64_t noise = 0;
   bool dropout = false;  // off when a loss is only measured
+  // Asked between layers; true gives the pass up, whose loss and gradient are then worth nothing.
+  const std::function<bool()>* interrupted = nullptr;
 };
 
 class Network {
@@ -44,7 +47,7 @@ class Network {
   ~Network();
 
   // Σ of -ln p(target) over the positions that have one.
-  double Loss(const Batch& batch);
+  double Loss(const Batch& batch, const PassOptions& options = {});
   // The same, and adds its gradient to `gradients` (as long as the parameters).
   double LossAndGradient(const Batch& batch, const PassOptions& options,
                          std::span<float> gradients);

@@ -7,9 +7,11 @@
 
 namespace etch::tune {
 
-// Steele, Lea and Flood's SplitMix64.
+// Steele, Lea and Flood's SplitMix64: Mix of a state is its next number, and kMixStep further the
+// state behind it.
+inline constexpr uint64_t kMixStep = 0x9E3779B97F4A7C15U;
 constexpr uint64_t Mix(uint64_t value) {
-  value += 0x9E3779B97F4A7C15U;
+  value += kMixStep;
   value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9U;
   value = (value ^ (value >> 27)) * 0x94D049BB133111EBU;
   return value ^ (value >> 31);

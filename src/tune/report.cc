@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/html.h"
+#include "text/utf8.h"
+
 namespace etch::tune {
 namespace {
 
@@ -125,29 +128,6 @@ std::string LossCurves(const std::vector<StepReport>& steps,
 
 }  // namespace
 
-std::string EscapeHtml(std::string_view text) {
-  std::string out;
-  for (const char character : text) {
-    switch (character) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += character;
-    }
-  }
-  return out;
-}
-
 std::string RenderReport(const ReportContent& content, const std::vector<StepReport>& steps,
                          const std::vector<ValidationReport>& validations) {
   std::string page = fmt::format(kHead, EscapeHtml(content.title));
@@ -178,7 +158,8 @@ std::string RenderReport(const ReportContent& content, const std::vector<StepRep
     }
     page += "</table>\n";
   }
-  return page + "</body></html>\n";
+  // What a model writes may be any bytes.
+  return text::ToValidUtf8(page + "</body></html>\n");
 }
 
 }  // namespace etch::tune

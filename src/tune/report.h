@@ -30,7 +30,4 @@ struct ReportContent {
 std::string RenderReport(const ReportContent& content, const std::vector<StepReport>& steps,
                          const std::vector<ValidationReport>& validations);
 
-// `text` with the characters that mean something in HTML escaped.
-std::string EscapeHtml(std::string_view text);
-
 }  // namespace etch::tune

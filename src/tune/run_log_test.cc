@@ -58,11 +58,12 @@ TEST(Report, IsOnePageThatEscapesWhatItShows) {
   content.title = "a <b> & \"c\"";
   content.tables = {{"Data", {{"rows", "1 < 2"}}}};
   content.findings = {"warning: <script>"};
-  content.examples = {{"q?", "right", "<base>", "answer", true}};
+  content.examples = {{"q?", "right", "<base>", "answer \xB6", true}};
   const std::string page = RenderReport(content, {At(1, 3.0), At(2, 2.0)}, {{2, 2.5, true}});
-  EXPECT_THAT(page, ::testing::HasSubstr("a &lt;b&gt; &amp; &quot;c&quot;"));
+  EXPECT_THAT(page, ::testing::HasSubstr("a &lt;b&gt; &amp; &#34;c&#34;"));
   EXPECT_THAT(page, ::testing::HasSubstr("1 &lt; 2"));
   EXPECT_THAT(page, ::testing::HasSubstr("&lt;base&gt;"));
+  EXPECT_THAT(page, ::testing::HasSubstr("answer \xEF\xBF\xBD<"));
   EXPECT_THAT(page, ::testing::HasSubstr("polyline"));
   EXPECT_THAT(page, ::testing::Not(::testing::HasSubstr("<script>")));
   EXPECT_THAT(page, ::testing::Not(::testing::HasSubstr("http")));

@@ -1,5 +1,7 @@
 #include "tune/trainer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -7,7 +9,7 @@
 #include <numeric>
 
 #include "tune/checkpoint.h"
-#include "tune/gradient_sum.h"
+#include "tune/data/order.h"
 #include "tune/random.h"
 
 namespace etch::tune {
@@ -16,20 +18,43 @@ namespace {
 constexpr const char* kCheckpoint = "checkpoint.safetensors";
 constexpr size_t kRecent = 20;
 
-// Streams of random numbers.
-constexpr uint64_t kOrderStream = 1;
+// The stream of random numbers that dropout draws from.
 constexpr uint64_t kDropoutStream = 2;
 
-// 0 … count-1 in the order of an epoch (Fisher and Yates).
-std::vector<int64_t> OrderOf(uint64_t seed, int64_t epoch, int64_t count) {
-  std::vector<int64_t> order(static_cast<size_t>(count));
-  std::iota(order.begin(), order.end(), 0);
-  const uint64_t key = Mix(Mix(seed) ^ static_cast<uint64_t>(epoch));
-  for (size_t last = order.size(); last > 1; --last) {
-    std::swap(order[last - 1], order[RandomAt(key, kOrderStream, last) % last]);
-  }
-  return order;
+// Every setting that the weights depend on, but those that may change on the way: patience and
+// where checkpoints are written.
+std::string TextOf(const TrainerSettings& settings) {
+  const OptimizerSettings& optimizer = settings.optimizer;
+  return fmt::format("rate {} {} {} {} moments {} {} {} decay {} clip {} run {} {} {} {} {} {}",
+                     optimizer.learning_rate, ScheduleName(optimizer.schedule), optimizer.warmup,
+                     optimizer.floor, optimizer.beta1, optimizer.beta2, optimizer.epsilon,
+                     optimizer.weight_decay, optimizer.clip, settings.epochs, settings.max_steps,
+                     settings.batch, settings.pass_tokens, settings.seed, settings.validate_every);
 }
+
+// Whether passes are given up. Once true, it stays true: a pass that was given up is never taken
+// for a whole one.
+struct Interruption {
+  explicit Interruption(const TrainerEvents& events)
+      : ask([this, &events] {
+          happened = happened || (events.interrupted && events.interrupted());
+          return happened;
+        }) {}
+  Interruption(const Interruption&) = delete;
+  Interruption& operator=(const Interruption&) = delete;
+
+  // kCancelled in all processes when one was interrupted.
+  Status Agree(Group& group) const {
+    ETCH_ASSIGN_OR_RETURN(const bool any, group.Any(happened));
+    if (any) {
+      return Fail(ErrorCode::kCancelled, "interrupted");
+    }
+    return {};
+  }
+
+  bool happened = false;
+  std::function<bool()> ask;
+};
 
 // Cuts sequences into passes of at most `limit` tokens, at least one sequence each.
 std::vector<Batch> CutIntoPasses(const std::vector<const Sequence*>& sequences, int64_t limit) {
@@ -71,6 +96,18 @@ Batch MakeBatch(std::span<const Sequence* const> sequences) {
   return batch;
 }
 
+int64_t StepsPerEpoch(const TrainerSettings& settings, int64_t sequences) {
+  return (sequences + settings.batch - 1) / settings.batch;
+}
+
+int64_t PlannedSteps(const TrainerSettings& settings, int64_t sequences) {
+  if (settings.max_steps > 0) {
+    return settings.max_steps;
+  }
+  const auto per_epoch = static_cast<double>(StepsPerEpoch(settings, sequences));
+  return std::max<int64_t>(1, std::llround(settings.epochs * per_epoch));
+}
+
 Trainer::Trainer(TrainedModel& model, ThreadPool& pool, Group& group,
                  const TrainerSettings& settings, std::vector<Sequence> train,
                  std::vector<Sequence> validation, std::filesystem::path folder,
@@ -82,17 +119,14 @@ Trainer::Trainer(TrainedModel& model, ThreadPool& pool, Group& group,
       train_(std::move(train)),
       validation_(std::move(validation)),
       folder_(std::move(folder)),
-      fingerprint_(std::move(fingerprint)),
+      fingerprint_(std::move(fingerprint) + " " + TextOf(settings)),
       network_(model, pool),
       sum_(group, model.parameters().size()),
       optimizer_(model.parameters()) {
   ETCH_CHECK(!train_.empty() && settings_.batch > 0, "{} sequences in batches of {}", train_.size(),
              settings_.batch);
-  steps_per_epoch_ = (std::ssize(train_) + settings_.batch - 1) / settings_.batch;
-  planned_steps_ = settings_.max_steps > 0
-                       ? settings_.max_steps
-                       : std::max<int64_t>(1, std::llround(settings_.epochs *
-                                                           static_cast<double>(steps_per_epoch_)));
+  steps_per_epoch_ = StepsPerEpoch(settings_, std::ssize(train_));
+  planned_steps_ = PlannedSteps(settings_, std::ssize(train_));
   validate_every_ =
       settings_.validate_every > 0
           ? settings_.validate_every
@@ -101,7 +135,7 @@ Trainer::Trainer(TrainedModel& model, ThreadPool& pool, Group& group,
 
 std::vector<Batch> Trainer::Passes(int64_t step) const {
   const std::vector<int64_t> order =
-      OrderOf(settings_.seed, step / steps_per_epoch_, std::ssize(train_));
+      EpochOrder(settings_.seed, step / steps_per_epoch_, std::ssize(train_));
   const int64_t begin = step % steps_per_epoch_ * settings_.batch;
   std::vector<const Sequence*> sequences;
   for (int64_t index = begin; index < std::min(begin + settings_.batch, std::ssize(train_));
@@ -119,21 +153,18 @@ Result<StepReport> Trainer::Step(int64_t step, const TrainerEvents& events) {
     targets += pass.target_count();
     report.tokens += pass.size();
   }
-  bool interrupted = false;
+  Interruption interruption(events);
   ETCH_TRY(sum_.Run(std::ssize(passes), [&](int64_t index, std::span<float> gradients) {
-    interrupted = interrupted || (events.interrupted && events.interrupted());
-    if (interrupted) {
+    if (interruption.ask()) {
       return 0.0;
     }
     const uint64_t noise = RandomAt(settings_.seed ^ static_cast<uint64_t>(step), kDropoutStream,
                                     static_cast<uint64_t>(index));
-    const PassOptions options{settings_.recompute, noise, model_.lora_settings().dropout > 0.0};
+    const PassOptions options{settings_.recompute, noise, model_.lora_settings().dropout > 0.0,
+                              &interruption.ask};
     return network_.LossAndGradient(passes[static_cast<size_t>(index)], options, gradients);
   }));
-  ETCH_ASSIGN_OR_RETURN(interrupted, group_.Any(interrupted));
-  if (interrupted) {
-    return Fail(ErrorCode::kCancelled, "interrupted");
-  }
+  ETCH_TRY(interruption.Agree(group_));
   const double share = 1.0 / static_cast<double>(std::max<int64_t>(1, targets));
   report.loss = sum_.loss() * share;
   report.gradient_length = Length(pool_, sum_.gradients()) * share;
@@ -151,9 +182,9 @@ Result<StepReport> Trainer::Step(int64_t step, const TrainerEvents& events) {
   return report;
 }
 
-Result<double> Trainer::MeanLoss(const std::vector<Sequence>& sequences) {
+Result<double> Trainer::ValidationLoss(const TrainerEvents& events) {
   std::vector<const Sequence*> all;
-  for (const Sequence& sequence : sequences) {
+  for (const Sequence& sequence : validation_) {
     all.push_back(&sequence);
   }
   const std::vector<Batch> passes = CutIntoPasses(all, settings_.pass_tokens);
@@ -161,10 +192,14 @@ Result<double> Trainer::MeanLoss(const std::vector<Sequence>& sequences) {
   for (const Batch& pass : passes) {
     targets += pass.target_count();
   }
+  Interruption interruption(events);
+  PassOptions options;
+  options.interrupted = &interruption.ask;
   GradientSum sum(group_, 0);
   ETCH_TRY(sum.Run(std::ssize(passes), [&](int64_t index, std::span<float> /*gradients*/) {
-    return network_.Loss(passes[static_cast<size_t>(index)]);
+    return interruption.ask() ? 0.0 : network_.Loss(passes[static_cast<size_t>(index)], options);
   }));
+  ETCH_TRY(interruption.Agree(group_));
   return sum.loss() / static_cast<double>(std::max<int64_t>(1, targets));
 }
 
@@ -172,13 +207,17 @@ std::filesystem::path Trainer::BestPath(int64_t step) const {
   return folder_ / fmt::format("best-{}.safetensors", step);
 }
 
-// The best weights are written before the checkpoint that speaks of them, those before it removed
-// after.
+bool Trainer::IsValidationDue() const {
+  return !validation_.empty() && state_.validated < state_.step &&
+         (state_.step % validate_every_ == 0 || state_.step == planned_steps_);
+}
+
+// Told first: what is told and not saved is told again by a run that resumes, which forgets what
+// was told of later steps. Then the best weights, before the checkpoint that speaks of them, and
+// those before them are removed after it.
 Status Trainer::Validate(const TrainerEvents& events) {
-  if (validation_.empty()) {
-    return {};
-  }
-  ETCH_ASSIGN_OR_RETURN(const double loss, MeanLoss(validation_));
+  ETCH_ASSIGN_OR_RETURN(const double loss, ValidationLoss(events));
+  state_.validated = state_.step;
   const bool is_best = state_.best_step == 0 || loss < state_.best_loss;
   state_.worse = is_best ? 0 : state_.worse + 1;
   const int64_t before = state_.best_step;
@@ -186,18 +225,19 @@ Status Trainer::Validate(const TrainerEvents& events) {
     state_.best_loss = loss;
     state_.best_step = state_.step;
   }
-  if (!folder_.empty() && group_.is_first()) {
-    if (is_best) {
-      ETCH_TRY(WriteCheckpoint(BestPath(state_.step), model_.parameters(), optimizer_, "best"));
-    }
-    ETCH_TRY(Save());
-    if (is_best && before > 0) {
-      std::error_code ignored;
-      std::filesystem::remove(BestPath(before), ignored);
-    }
-  }
   if (events.validation) {
     events.validation({state_.step, loss, is_best});
+  }
+  if (folder_.empty() || !group_.is_first()) {
+    return {};
+  }
+  if (is_best) {
+    ETCH_TRY(WriteCheckpoint(BestPath(state_.step), model_.parameters(), optimizer_, "best"));
+  }
+  ETCH_TRY(Save());
+  if (is_best && before > 0) {
+    std::error_code ignored;
+    std::filesystem::remove(BestPath(before), ignored);
   }
   return {};
 }
@@ -207,8 +247,10 @@ Status Trainer::Save() const {
     return {};
   }
   const nlohmann::ordered_json state = {
-      {"fingerprint", fingerprint_},   {"step", state_.step},   {"best_loss", state_.best_loss},
-      {"best_step", state_.best_step}, {"worse", state_.worse}, {"recent", state_.recent}};
+      {"fingerprint", fingerprint_},   {"step", state_.step},
+      {"validated", state_.validated}, {"best_loss", state_.best_loss},
+      {"best_step", state_.best_step}, {"worse", state_.worse},
+      {"recent", state_.recent}};
   return WriteCheckpoint(folder_ / kCheckpoint, model_.parameters(), optimizer_, state.dump());
 }
 
@@ -233,6 +275,7 @@ Result<bool> Trainer::Resume() {
   }
   try {
     state_.step = json.at("step");
+    state_.validated = json.at("validated");
     state_.best_loss = json.at("best_loss");
     state_.best_step = json.at("best_step");
     state_.worse = json.at("worse");
@@ -253,44 +296,46 @@ Status Trainer::LoadBest() {
   return {};
 }
 
+// One step, or the validation that is due behind the last one.
+Status Trainer::Advance(const TrainerEvents& events) {
+  if (IsValidationDue()) {
+    return Validate(events);
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  ETCH_ASSIGN_OR_RETURN(StepReport report, Step(state_.step, events));
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  report.seconds = seconds.count();
+  report.step = ++state_.step;
+  report.steps = planned_steps_;
+  report.epoch = static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_);
+  state_.recent.push_back(report.loss);
+  if (state_.recent.size() > kRecent) {
+    state_.recent.erase(state_.recent.begin());
+  }
+  if (events.step) {
+    events.step(report);
+  }
+  if (state_.step % settings_.save_every == 0 || state_.step == planned_steps_) {
+    return Save();
+  }
+  return {};
+}
+
 Result<TrainerResult> Trainer::Run(const TrainerEvents& events) {
   TrainerResult result;
   result.planned_steps = planned_steps_;
-  int64_t saved = state_.step;
-  while (state_.step < planned_steps_) {
+  while (IsValidationDue() || state_.step < planned_steps_) {
     if (settings_.patience > 0 && state_.worse >= settings_.patience) {
       result.stopped_early = true;
       break;
     }
-    const auto begin = std::chrono::steady_clock::now();
-    Result<StepReport> report = Step(state_.step, events);
-    if (!report) {
-      if (report.error().code == ErrorCode::kCancelled) {
-        ETCH_TRY(Save());
-        result.interrupted = true;
-        break;
-      }
-      return tl::unexpected(report.error());
-    }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    report->seconds = seconds.count();
-    report->step = ++state_.step;
-    report->steps = planned_steps_;
-    report->epoch = static_cast<double>(state_.step) / static_cast<double>(steps_per_epoch_);
-    state_.recent.push_back(report->loss);
-    if (state_.recent.size() > kRecent) {
-      state_.recent.erase(state_.recent.begin());
-    }
-    if (events.step) {
-      events.step(*report);
-    }
-    if (state_.step % validate_every_ == 0 || state_.step == planned_steps_) {
-      ETCH_TRY(Validate(events));
-    }
-    if (state_.step - saved >= settings_.save_every || state_.step == planned_steps_) {
+    const Status status = Advance(events);
+    if (!status && status.error().code == ErrorCode::kCancelled) {
       ETCH_TRY(Save());
-      saved = state_.step;
+      result.interrupted = true;
+      break;
     }
+    ETCH_TRY(status);
   }
   result.steps = state_.step;
   result.train_loss = state_.recent.empty()

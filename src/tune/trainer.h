@@ -55,7 +55,8 @@ struct ValidationReport {
 struct TrainerEvents {
   std::function<void(const StepReport&)> step;
   std::function<void(const ValidationReport&)> validation;
-  std::function<bool()> interrupted;  // asked between passes
+  // Asked between passes and between the layers of one; once it says true, it always does.
+  std::function<bool()> interrupted;
 };
 
 struct TrainerResult {
@@ -68,32 +69,33 @@ struct TrainerResult {
   bool interrupted = false;  // a checkpoint is written; the model is not at its end
 };
 
+// Steps in which every one of `sequences` is read once, and those of a whole run over them.
+int64_t StepsPerEpoch(const TrainerSettings& settings, int64_t sequences);
+int64_t PlannedSteps(const TrainerSettings& settings, int64_t sequences);
+
 class Trainer {
  public:
   // All must outlive the trainer. `folder` holds checkpoints; empty: none are written.
-  // `fingerprint` names data and settings: a checkpoint of another is refused.
+  // `fingerprint` names the data and what is trained: a checkpoint of another, or of a run with
+  // other settings, is refused.
   Trainer(TrainedModel& model, ThreadPool& pool, Group& group, const TrainerSettings& settings,
           std::vector<Sequence> train, std::vector<Sequence> validation,
           std::filesystem::path folder, std::string fingerprint);
 
-  int64_t planned_steps() const { return planned_steps_; }
-  int64_t steps_per_epoch() const { return steps_per_epoch_; }
   int64_t step() const { return state_.step; }  // that is done
 
   // Continues from the folder's checkpoint; false when there is none. kMismatch when it is of other
   // data or settings.
   Result<bool> Resume();
 
-  // Runs to the end, or until interrupted. With validation sequences the model then holds the best
-  // weights.
+  // Runs to the end, or until interrupted. With validation sequences and a folder the model then
+  // holds the best weights, otherwise the last.
   Result<TrainerResult> Run(const TrainerEvents& events);
-
-  // Mean loss of a target over sequences, by all processes.
-  Result<double> MeanLoss(const std::vector<Sequence>& sequences);
 
  private:
   struct State {  // what a checkpoint holds beside the weights
     int64_t step = 0;
+    int64_t validated = 0;  // the last step behind which the loss was measured
     double best_loss = 0.0;
     int64_t best_step = 0;
     int64_t worse = 0;  // validations since the best
@@ -101,8 +103,12 @@ class Trainer {
   };
 
   std::vector<Batch> Passes(int64_t step) const;
+  Status Advance(const TrainerEvents& events);
   Result<StepReport> Step(int64_t step, const TrainerEvents& events);
+  bool IsValidationDue() const;
   Status Validate(const TrainerEvents& events);
+  // Mean loss of a target over the validation sequences, by all processes.
+  Result<double> ValidationLoss(const TrainerEvents& events);
   Status Save() const;
   std::filesystem::path BestPath(int64_t step) const;
   Status LoadBest();

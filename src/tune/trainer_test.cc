@@ -1,5 +1,6 @@
 #include "tune/trainer.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <barrier>
@@ -48,11 +49,14 @@ TrainerSettings Settings() {
 struct Outcome {
   std::vector<float> values;
   std::vector<double> losses;
+  std::vector<int64_t> validations;  // steps
+  int64_t asked = 0;                 // whether it was interrupted
   TrainerResult result;
 };
 
 Outcome Train(Group& group, const TrainerSettings& settings, const std::filesystem::path& folder,
-              int64_t stop_after = -1, bool resume = false, int threads = 1) {
+              int64_t stop_after = -1, bool resume = false, int threads = 1,
+              int64_t stop_at_question = -1) {
   TrainedModel model = TrainedModel::FromScratch(ToyConfig(), 5);
   ThreadPool pool(threads);
   Trainer trainer(model, pool, group, settings, Counting(23), Counting(4), folder, "print");
@@ -67,7 +71,10 @@ Outcome Train(Group& group, const TrainerSettings& settings, const std::filesyst
     ++steps;
     outcome.losses.push_back(report.loss);
   };
-  events.interrupted = [&] { return steps == stop_after; };
+  events.validation = [&](const ValidationReport& report) {
+    outcome.validations.push_back(report.step);
+  };
+  events.interrupted = [&] { return ++outcome.asked == stop_at_question || steps == stop_after; };
   const Result<TrainerResult> result = trainer.Run(events);
   EXPECT_TRUE(result) << (result ? "" : result.error().message);
   outcome.result = *result;
@@ -101,6 +108,27 @@ TEST(Trainer, AResumedRunEndsWithTheSameBits) {
   }
 }
 
+// Inside of a pass, of a validation, or between them: nothing is left out or done twice.
+TEST(Trainer, MayBeInterruptedWheneverItAsks) {
+  const auto group = MakeSingleGroup();
+  TrainerSettings settings = Settings();
+  settings.max_steps = 4;
+  settings.validate_every = 2;
+  const Outcome whole = Train(*group, settings, test::TemporaryFolder());
+  EXPECT_THAT(whole.validations, ::testing::ElementsAre(2, 4));
+  ASSERT_GT(whole.asked, 30);
+  for (int64_t question = 1; question <= whole.asked; ++question) {
+    const std::filesystem::path folder = test::TemporaryFolder();
+    const Outcome part = Train(*group, settings, folder, -1, false, 1, question);
+    EXPECT_TRUE(part.result.interrupted);
+    const Outcome rest = Train(*group, settings, folder, -1, true);
+    EXPECT_EQ(rest.values, whole.values) << question;
+    EXPECT_EQ(part.losses.size() + rest.losses.size(), whole.losses.size());
+    EXPECT_EQ(part.validations.size() + rest.validations.size(), whole.validations.size());
+    EXPECT_EQ(rest.result.best_step, whole.result.best_step);
+  }
+}
+
 TEST(Trainer, ACheckpointOfAnotherRunIsRefused) {
   const auto group = MakeSingleGroup();
   const std::filesystem::path folder = test::TemporaryFolder();
@@ -114,6 +142,10 @@ TEST(Trainer, ACheckpointOfAnotherRunIsRefused) {
   ASSERT_FALSE(resumed);
   EXPECT_EQ(resumed.error().code, ErrorCode::kMismatch);
   EXPECT_TRUE(std::ranges::equal(before, model.parameters().values()));
+  TrainerSettings faster = Settings();
+  faster.optimizer.learning_rate *= 2.0;
+  Trainer changed(model, pool, *group, faster, Counting(23), Counting(4), folder, "print");
+  EXPECT_FALSE(changed.Resume());
   TrainedModel wider = TrainedModel::FromScratch(engine::test::OddConfig(), 5);
   Trainer shaped(wider, pool, *group, Settings(), Counting(23), {}, folder, "print");
   EXPECT_FALSE(shaped.Resume());

@@ -214,6 +214,34 @@ class BadInput(Case):
         self.refused("--data", data, "--length", 100000, words=["context"])
         self.refused("--data", data, "--schedule", "cosin", words=["cosin"])
 
+    def test_what_does_not_fit_is_refused_before_a_run_is_touched(self):
+        data = rows(self.folder / "rows.jsonl")
+        config = {"model": {"model_type": "llama", "hidden_size": 16384, "intermediate_size": 28672,
+                            "num_hidden_layers": 200, "num_attention_heads": 128,
+                            "num_key_value_heads": 128, "max_position_embeddings": 256,
+                            "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+                            "tie_word_embeddings": True, "vocab_size": 300},
+                  "tokenizer": {"control_tokens": ["<|end|>"], "eos_token": "<|end|>"},
+                  "training": {"tokens": 10000, "batch_tokens": 512, "length": 64,
+                               "learning_rate": 0.001}}
+        (self.folder / "config.json").write_text(json.dumps(config))
+        before = self.files()
+        message = self.error("tune", "--from-scratch", self.folder / "config.json", "--data", data,
+                             "-o", self.folder / "out", "--json")
+        self.assertRegex(message, r"the run needs about .*, .* are free")
+        self.assertEqual(self.files(), before)
+
+    def test_an_adapter_of_another_base(self):
+        data = rows(self.folder / "rows.jsonl")
+        options = ["--data", data, "--max-steps", 2, "--score-rows", 0, "--json", "-o",
+                   self.folder / "out"]
+        etch("tune", IMAGE, *options)
+        other = self.folder / "other.etch"
+        etch("compile", "--synthetic", "stories260k", "-o", other)
+        # A run over another base is no continuation of this one, whatever its shape.
+        message = self.error("tune", other, *options, "--resume")
+        self.assertIn("other data or settings", message)
+
     def test_a_full_disk(self):
         # A file size limit stands for the disk: the write fails part of the way.
         data = rows(self.folder / "rows.jsonl")

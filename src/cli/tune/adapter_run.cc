@@ -14,8 +14,7 @@
 #include "cli/tune/answer_tasks.h"
 #include "cli/tune/estimate.h"
 #include "cli/tune/prepare.h"
-#include "cli/tune/run_files.h"
-#include "cli/tune/training_line.h"
+#include "cli/tune/training_run.h"
 #include "engine/engine.h"
 #include "eval/answers.h"
 #include "export/adapter_export.h"
@@ -24,8 +23,6 @@
 
 namespace etch::cli {
 namespace {
-
-using engine::TokenId;
 
 // Everything that a run is made of, in the order in which it comes to be.
 struct Run {
@@ -110,24 +107,17 @@ Status Open(Run& run) {
 }
 
 std::string FingerprintOf(const Run& run) {
-  const TuneOptions& options = run.options;
-  const tune::OptimizerSettings& optimizer = options.trainer.optimizer;
+  const tune::LoraSettings& lora = run.options.lora;
   std::string roles;
-  for (const model::Role role : options.lora.roles) {
-    roles += fmt::format("{} ", static_cast<int>(role));
+  for (const model::Role role : lora.roles) {
+    roles += fmt::format(" {}", static_cast<int>(role));
   }
-  return fmt::format(
-      "image {:016x} data {:016x} lora {} {} {} {} {} optimizer {} {} {} {} {} {} {} {} {} run {} "
-      "{} {} {} {} {}",
-      run.image->fingerprint(), run.data.fingerprint, options.lora.rank, options.lora.alpha,
-      options.lora.rank_stabilised, options.lora.dropout, roles, optimizer.learning_rate,
-      tune::ScheduleName(optimizer.schedule), optimizer.warmup, optimizer.floor, optimizer.beta1,
-      optimizer.beta2, optimizer.epsilon, optimizer.weight_decay, optimizer.clip,
-      options.trainer.epochs, options.trainer.max_steps, options.trainer.batch,
-      options.trainer.pass_tokens, options.trainer.seed, options.length);
+  return fmt::format("image {:016x} data {:016x} lora {} {} {} {} on{}", run.image->fingerprint(),
+                     run.data.fingerprint, lora.rank, lora.alpha, lora.rank_stabilised,
+                     lora.dropout, roles);
 }
 
-RunSize SizeOf(const Run& run, const tune::TrainedModel& model, const tune::Trainer& trainer,
+RunSize SizeOf(const Run& run, const tune::TrainedModel& model,
                const std::vector<tune::Sequence>& train) {
   RunSize size;
   int64_t longest = 0;
@@ -144,7 +134,7 @@ RunSize SizeOf(const Run& run, const tune::TrainedModel& model, const tune::Trai
       size.pass_tokens * run.data.train.n_trained / std::max<int64_t>(1, run.data.train.n_tokens);
   size.passes_per_step = std::max<int64_t>(1, step_tokens / size.pass_tokens);
   size.image_bytes = static_cast<int64_t>(run.image->size_bytes());
-  size.run_tokens = trainer.planned_steps() * step_tokens;
+  size.run_tokens = tune::PlannedSteps(settings, std::ssize(train)) * step_tokens;
   return size;
 }
 
@@ -214,15 +204,7 @@ tune::ReportContent ContentOf(const Run& run, const tune::TrainerResult& result,
                               const Measured& measured, const std::string& name) {
   tune::ReportContent content;
   content.title = fmt::format("{}: an adapter on {}", name, run.image->name());
-  std::vector<std::pair<std::string, std::string>> data;
-  for (const std::string& description : run.data.descriptions) {
-    data.emplace_back("data", description);
-  }
-  data.emplace_back("training", fmt::format("{} samples, {} tokens, {} of them trained",
-                                            run.data.train.samples.size(), run.data.train.n_tokens,
-                                            run.data.train.n_trained));
-  data.emplace_back("held out", fmt::format("{} samples", run.data.validation.samples.size()));
-  content.tables.emplace_back("Data", std::move(data));
+  content.tables.emplace_back("Data", DataTable(run.data));
   content.tables.emplace_back("Settings", SettingsTable(run));
   std::vector<std::pair<std::string, std::string>> results = {
       {"steps", fmt::format("{} of {}{}", result.steps, result.planned_steps,
@@ -275,8 +257,8 @@ exporting::CardInfo CardOf(const tune::ReportContent& content, const std::string
   return card;
 }
 
-void PrintStart(const Run& run, const tune::TrainedModel& model, const tune::Trainer& trainer,
-                const Estimate& estimate) {
+void PrintStart(const Run& run, const tune::TrainedModel& model, const Estimate& estimate,
+                int64_t steps) {
   PrintData(run.options, run.data, *run.tokenizer);
   fmt::print("adapter      rank {} on {}, {} parameters\n", run.options.lora.rank,
              run.options.targets, HumanCount(static_cast<double>(model.parameters().size())));
@@ -284,18 +266,17 @@ void PrintStart(const Run& run, const tune::TrainedModel& model, const tune::Tra
              run.options.trainer.pass_tokens);
   fmt::print("memory       about {}{}\n", HumanBytes(static_cast<double>(estimate.bytes)),
              estimate.recompute ? ", activations computed twice" : "");
-  fmt::print("time         about {}, {} steps\n", HumanSeconds(estimate.seconds),
-             trainer.planned_steps());
+  fmt::print("time         about {}, {} steps\n", HumanSeconds(estimate.seconds), steps);
 }
 
-Status Finish(Run& run, const tune::TrainedModel& model, const tune::TrainerResult& result,
-              const tune::RunLog& log) {
+Status Finish(Run& run, const tune::TrainedModel& model, const Training& training) {
   const std::filesystem::path out = run.options.out;
-  const std::string name = (out.has_filename() ? out : out.parent_path()).filename().string();
+  const tune::TrainerResult& result = training.result;
+  const std::string name = ResultName(out);
   const adapter::Adapter adapter = model.ToAdapter(name);
   ETCH_ASSIGN_OR_RETURN(const Measured measured, Score(run, adapter));
   const tune::ReportContent content = ContentOf(run, result, measured, name);
-  const std::string page = tune::RenderReport(content, log.steps(), log.validations());
+  const std::string page = tune::RenderReport(content, training.steps, training.validations);
   ETCH_TRY(WriteFileAtomically(run.files.report(), AsBytes(page)));
   ETCH_ASSIGN_OR_RETURN(
       const exporting::AdapterReport exported,
@@ -317,7 +298,7 @@ Status Finish(Run& run, const tune::TrainedModel& model, const tune::TrainerResu
       json["nll_base"] = measured.base.nll();
       json["nll_adapter"] = measured.adapter.nll();
     }
-    fmt::print("{}\n", json.dump());
+    PrintJson(json);
     return {};
   }
   for (const auto& [key, value] : content.tables.back().second) {
@@ -349,53 +330,26 @@ Status Tune(Run& run) {
   ETCH_ASSIGN_OR_RETURN(
       tune::TrainedModel model,
       tune::TrainedModel::OverImage(*run.image, options.lora, options.trainer.seed));
-  ETCH_ASSIGN_OR_RETURN(run.files, OpenRunFolder(options.out, options.resume, options.restart));
-  run.tasks = AnswerTasks(run.data.validation, options.score_rows);
-  const std::vector<tune::Sequence> sized = train;
-  tune::Trainer sizing(model, run.pool, *run.group, options.trainer, sized, {}, {}, "");
   ETCH_ASSIGN_OR_RETURN(
       const Estimate estimate,
-      EstimateRun(model.config(), SizeOf(run, model, sizing, sized), options.recompute, run.pool));
+      EstimateRun(model.config(), SizeOf(run, model, train), options.recompute, run.pool));
   options.trainer.recompute = estimate.recompute;
+  ETCH_ASSIGN_OR_RETURN(run.files, OpenRunFolder(options.out, options.resume, options.restart));
+  run.tasks = AnswerTasks(run.data.validation, options.score_rows);
+  if (run.speaks()) {
+    PrintStart(run, model, estimate, tune::PlannedSteps(options.trainer, std::ssize(train)));
+  }
   tune::Trainer trainer(model, run.pool, *run.group, options.trainer, std::move(train),
                         std::move(held_out), run.files.folder, FingerprintOf(run));
-  if (run.speaks()) {
-    PrintStart(run, model, trainer, estimate);
-  }
-  bool resumed = false;
-  if (options.resume) {
-    ETCH_ASSIGN_OR_RETURN(resumed, trainer.Resume());
-    if (run.speaks()) {
-      fmt::print("{}\n", resumed ? fmt::format("resumed      behind step {}", trainer.step())
-                                 : "resumed      nothing: there is no checkpoint yet");
-    }
-  }
-  std::fflush(stdout);
-  std::optional<tune::RunLog> log;
-  if (run.group->is_first()) {
-    ETCH_ASSIGN_OR_RETURN(log, tune::RunLog::Open(run.files.log(), trainer.step()));
-  }
-  tune::TrainerResult result;
-  {
-    TrainingLine line(log ? &*log : nullptr, !run.speaks());
-    tune::TrainerEvents events = line.Events();
-    if (run.group->is_first() && !run.tasks.empty()) {
-      events.validation = [&, tell = events.validation](const tune::ValidationReport& report) {
-        tell(report);
-        if (report.is_best && !Interrupted()) {
-          // A sample is for the eye: the run goes on without it.
-          (void)ShowAnswer(run, model, report.step, line);
+  ETCH_ASSIGN_OR_RETURN(
+      const Training training,
+      RunTraining(trainer, *run.group, run.files, options, [&](int64_t step, TrainingLine& line) {
+        // A sample is for the eye: the run goes on without it.
+        if (!run.tasks.empty()) {
+          (void)ShowAnswer(run, model, step, line);
         }
-      };
-    }
-    ETCH_ASSIGN_OR_RETURN(result, trainer.Run(events));
-    ETCH_TRY(line.status());
-  }
-  if (result.interrupted) {
-    return Fail(ErrorCode::kCancelled, "interrupted behind step {} of {}; --resume continues",
-                result.steps, result.planned_steps);
-  }
-  return run.group->is_first() ? Finish(run, model, result, *log) : Status();
+      }));
+  return run.group->is_first() ? Finish(run, model, training) : Status();
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "cli/terminal.h"
 #include "tune/data/dataset.h"
 #include "tune/data/lint.h"
 #include "tune/data/preview.h"
@@ -85,6 +86,8 @@ void Append(tune::SampleSet more, tune::SampleSet& set) {
 
 void AddToHash(XXH3_state_t* state, const tune::SampleSet& set) {
   for (const tune::Sample& sample : set.samples) {
+    const uint64_t length = sample.tokens.size();
+    XXH3_64bits_update(state, &length, sizeof(length));
     XXH3_64bits_update(state, sample.tokens.data(),
                        sample.tokens.size() * sizeof(sample.tokens[0]));
     XXH3_64bits_update(state, sample.trained.data(), sample.trained.size());
@@ -195,12 +198,22 @@ nlohmann::ordered_json DataAsJson(const TuneOptions& options, const PreparedData
 
 }  // namespace
 
+std::vector<std::pair<std::string, std::string>> DataTable(const PreparedData& data) {
+  std::vector<std::pair<std::string, std::string>> rows;
+  for (const std::string& description : data.descriptions) {
+    rows.emplace_back("data", description);
+  }
+  rows.emplace_back("training", fmt::format("{} samples, {} tokens, {} of them trained",
+                                            data.train.samples.size(), data.train.n_tokens,
+                                            data.train.n_trained));
+  rows.emplace_back("held out", fmt::format("{} samples", data.validation.samples.size()));
+  return rows;
+}
+
 void PrintData(const TuneOptions& options, const PreparedData& data,
                const text::Tokenizer& tokenizer) {
   if (options.json) {
-    fmt::print(
-        "{}\n",
-        DataAsJson(options, data).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    PrintJson(DataAsJson(options, data));
     return;
   }
   for (const std::string& description : data.descriptions) {

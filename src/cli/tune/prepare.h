@@ -3,6 +3,7 @@
 // Data of a run, from files to samples: read, looked over, split, encoded.
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -35,6 +36,9 @@ Result<PreparedData> PrepareData(const TuneOptions& options,
 
 // The error of data that nothing should be trained on; names the first.
 Status DataErrors(const std::vector<tune::Finding>& findings);
+
+// Rows of a report: what was trained on and held out.
+std::vector<std::pair<std::string, std::string>> DataTable(const PreparedData& data);
 
 // What was read and found and, if asked for, rows token by token; to standard output, with --json
 // as one object.

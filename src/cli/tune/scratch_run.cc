@@ -12,10 +12,10 @@
 #include "cli/terminal.h"
 #include "cli/tune/estimate.h"
 #include "cli/tune/prepare.h"
-#include "cli/tune/run_files.h"
 #include "cli/tune/scratch_config.h"
-#include "cli/tune/training_line.h"
+#include "cli/tune/training_run.h"
 #include "export/huggingface_model.h"
+#include "model/tensors.h"
 #include "tune/data/pack.h"
 #include "tune/report.h"
 
@@ -52,14 +52,7 @@ tune::ReportContent ContentOf(const PreparedData& data, const ScratchConfig& con
                               const std::string& name) {
   tune::ReportContent content;
   content.title = fmt::format("{}: a base from scratch", name);
-  std::vector<std::pair<std::string, std::string>> rows;
-  for (const std::string& description : data.descriptions) {
-    rows.emplace_back("data", description);
-  }
-  rows.emplace_back("training", fmt::format("{} samples, {} tokens", data.train.samples.size(),
-                                            data.train.n_tokens));
-  rows.emplace_back("held out", fmt::format("{} samples", data.validation.samples.size()));
-  content.tables.emplace_back("Data", std::move(rows));
+  content.tables.emplace_back("Data", DataTable(data));
   content.tables.emplace_back(
       "Settings",
       std::vector<std::pair<std::string, std::string>>{
@@ -81,6 +74,25 @@ tune::ReportContent ContentOf(const PreparedData& data, const ScratchConfig& con
     content.findings.push_back(tune::Describe(finding));
   }
   return content;
+}
+
+RunSize SizeOf(const ScratchConfig& config, const tune::TrainerSettings& settings) {
+  const int64_t step_tokens = settings.batch * config.length;
+  RunSize size;
+  size.parameters = model::ParameterCount(config.model);
+  size.pass_tokens = std::max(std::min(settings.pass_tokens, step_tokens), config.length);
+  size.pass_targets = size.pass_tokens;
+  size.passes_per_step = std::max<int64_t>(1, step_tokens / size.pass_tokens);
+  size.all_weights = true;
+  size.run_tokens = settings.max_steps * step_tokens;
+  return size;
+}
+
+// Everything of a shape that the trained values depend on.
+std::string ShapeText(const model::Config& config) {
+  return fmt::format("shape {} {} {} {} {} {} {} {} {} {}", config.n_layers, config.dim,
+                     config.ffn_dim, config.n_heads, config.n_kv_heads, config.head_dim,
+                     config.vocab_size, config.rope_theta, config.norm_eps, config.tied_embeddings);
 }
 
 Status Tune(TuneOptions options, tune::Group* group) {
@@ -108,7 +120,7 @@ Status Tune(TuneOptions options, tune::Group* group) {
   ETCH_ASSIGN_OR_RETURN(const PreparedData data,
                         PrepareData(options, datasets, *tokenizer,
                                     chat_template ? &*chat_template : nullptr, config.length));
-  if (speaks || options.check_only) {
+  if (group->is_first() && (speaks || options.check_only)) {
     PrintData(options, data, *tokenizer);
   }
   if (tune::HasErrors(data.findings)) {
@@ -122,24 +134,17 @@ Status Tune(TuneOptions options, tune::Group* group) {
   ETCH_ASSIGN_OR_RETURN(
       std::vector<tune::Sequence> held_out,
       tune::PackSamples(data.validation.samples, config.length, config.trainer.seed));
-  tune::TrainedModel model = tune::TrainedModel::FromScratch(config.model, config.trainer.seed);
-  ETCH_ASSIGN_OR_RETURN(const RunFiles files,
-                        OpenRunFolder(options.out, options.resume, options.restart));
-  ThreadPool pool(options.threads);
   tune::TrainerSettings settings = config.trainer;
   settings.pass_tokens = options.trainer.pass_tokens;
   settings.validate_every = options.trainer.validate_every;
   settings.save_every = options.trainer.save_every;
-  RunSize size;
-  size.parameters = model.parameters().size();
-  size.pass_tokens = std::max(settings.pass_tokens, config.length);
-  size.pass_targets = size.pass_tokens;
-  size.passes_per_step = std::max<int64_t>(1, settings.batch * config.length / size.pass_tokens);
-  size.all_weights = true;
-  size.run_tokens = settings.max_steps * settings.batch * config.length;
-  ETCH_ASSIGN_OR_RETURN(const Estimate estimate,
-                        EstimateRun(model.config(), size, options.recompute, pool));
+  ThreadPool pool(options.threads);
+  ETCH_ASSIGN_OR_RETURN(const Estimate estimate, EstimateRun(config.model, SizeOf(config, settings),
+                                                             options.recompute, pool));
   settings.recompute = estimate.recompute;
+  ETCH_ASSIGN_OR_RETURN(const RunFiles files,
+                        OpenRunFolder(options.out, options.resume, options.restart));
+  tune::TrainedModel model = tune::TrainedModel::FromScratch(config.model, config.trainer.seed);
   if (speaks) {
     fmt::print("base         {} parameters\n",
                HumanCount(static_cast<double>(model.parameters().size())));
@@ -148,40 +153,19 @@ Status Tune(TuneOptions options, tune::Group* group) {
     fmt::print("memory       about {}\n", HumanBytes(static_cast<double>(estimate.bytes)));
     fmt::print("time         about {}, {} steps\n", HumanSeconds(estimate.seconds),
                settings.max_steps);
-    std::fflush(stdout);
   }
-  const std::string fingerprint = fmt::format(
-      "scratch data {:016x} {} {} {} {} {} {} {} {} {} {}", data.fingerprint,
-      model.parameters().size(), config.trainer.seed, settings.max_steps, settings.batch,
-      settings.pass_tokens, settings.optimizer.learning_rate, settings.optimizer.floor,
-      settings.optimizer.warmup, settings.optimizer.weight_decay, settings.optimizer.beta2);
-  tune::Trainer trainer(model, pool, *group, settings, std::move(train), std::move(held_out),
-                        files.folder, fingerprint);
-  if (options.resume) {
-    ETCH_TRY(trainer.Resume());
-  }
-  std::optional<tune::RunLog> log;
-  if (group->is_first()) {
-    ETCH_ASSIGN_OR_RETURN(log, tune::RunLog::Open(files.log(), trainer.step()));
-  }
-  tune::TrainerResult result;
-  {
-    TrainingLine line(log ? &*log : nullptr, !speaks);
-    ETCH_ASSIGN_OR_RETURN(result, trainer.Run(line.Events()));
-    ETCH_TRY(line.status());
-  }
-  if (result.interrupted) {
-    return Fail(ErrorCode::kCancelled, "interrupted behind step {} of {}; --resume continues",
-                result.steps, result.planned_steps);
-  }
+  tune::Trainer trainer(
+      model, pool, *group, settings, std::move(train), std::move(held_out), files.folder,
+      fmt::format("scratch data {:016x} {}", data.fingerprint, ShapeText(model.config())));
+  ETCH_ASSIGN_OR_RETURN(const Training training, RunTraining(trainer, *group, files, options));
   if (!group->is_first()) {
     return {};
   }
+  const tune::TrainerResult& result = training.result;
   ETCH_TRY(WriteModel(model, vocabulary, options.out));
-  const std::filesystem::path out = options.out;
-  const std::string name = (out.has_filename() ? out : out.parent_path()).filename().string();
-  const std::string page = tune::RenderReport(ContentOf(data, config, model, result, name),
-                                              log->steps(), log->validations());
+  const std::string page =
+      tune::RenderReport(ContentOf(data, config, model, result, ResultName(options.out)),
+                         training.steps, training.validations);
   ETCH_TRY(WriteFileAtomically(files.report(), AsBytes(page)));
   if (options.json) {
     const nlohmann::ordered_json json = {{"steps", result.steps},
@@ -190,7 +174,7 @@ Status Tune(TuneOptions options, tune::Group* group) {
                                          {"best_step", result.best_step},
                                          {"model", options.out},
                                          {"report", files.report().string()}};
-    fmt::print("{}\n", json.dump());
+    PrintJson(json);
     return {};
   }
   fmt::print("loss         {:.4f} in training, {:.4f} held out (step {})\n", result.train_loss,

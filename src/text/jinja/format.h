@@ -19,9 +19,6 @@ Status AppendRepr(const Value& value, TextBuilder* out, Meter& meter);
 // The shortest text that reads back as `number`, spelt as Python does: 1.0, 1e+16, inf.
 std::string FloatText(double number);
 
-// & < > " ' as HTML entities.
-std::string EscapeHtml(std::string_view text);
-
 struct JsonStyle {
   bool ascii_only = false;
   bool sort_keys = false;

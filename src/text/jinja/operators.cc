@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/html.h"
 #include "text/jinja/format.h"
 #include "text/jinja/unicode.h"
 

@@ -4,14 +4,14 @@
 #include <numeric>
 #include <utility>
 
+#include "tune/random.h"
+
 namespace etch::tune {
 
 uint64_t SplitMix::Next() {
-  state_ += 0x9E3779B97F4A7C15U;
-  uint64_t mixed = state_;
-  mixed = (mixed ^ (mixed >> 30U)) * 0xBF58476D1CE4E5B9U;
-  mixed = (mixed ^ (mixed >> 27U)) * 0x94D049BB133111EBU;
-  return mixed ^ (mixed >> 31U);
+  const uint64_t value = Mix(state_);
+  state_ += kMixStep;
+  return value;
 }
 
 uint64_t SplitMix::Below(uint64_t bound) {
