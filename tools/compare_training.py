@@ -14,6 +14,7 @@ Needs Debian's python3-torch (run it with /usr/bin/python3).
 import argparse
 import json
 import math
+import mmap
 import struct
 import subprocess
 import sys
@@ -49,7 +50,8 @@ def start_of_a(seed, stream, rank, cols):
 
 def read_gguf(path):
     """Metadata and float32 tensors of a GGUF file (version 3)."""
-    data = Path(path).read_bytes()
+    with open(path, "rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     at = 8
 
     def take(form):
@@ -92,15 +94,16 @@ def read_gguf(path):
         if kind != 0:
             raise SystemExit(f"{path}: {name} is not float32; export with --type f32")
         count = math.prod(dims)
-        raw = bytearray(data[base + offset:base + offset + 4 * count])
-        tensors[name] = torch.frombuffer(raw, dtype=torch.float32).reshape(dims[::-1])
+        tensors[name] = torch.frombuffer(data, dtype=torch.float32, count=count,
+                                         offset=base + offset).reshape(dims[::-1])
     return metadata, tensors
 
 
 class Llama:
     """Llama with LoRA on every linear layer of a block, rows end to end."""
 
-    def __init__(self, metadata, tensors, rank, alpha, seed):
+    def __init__(self, metadata, tensors, rank, alpha, start):
+        """`start(stream, rank, cols)` draws A of the linear layer of that stream."""
         self.tensors = tensors
         key = lambda name: metadata["llama." + name]
         self.layers = key("block_count")
@@ -118,7 +121,7 @@ class Llama:
             for linear in LINEARS:
                 name = f"blk.{layer}.{linear}"
                 rows, cols = tensors[name + ".weight"].shape
-                a = start_of_a(seed, stream, rank, cols).requires_grad_()
+                a = start(stream, rank, cols).requires_grad_()
                 b = torch.zeros(rows, rank).requires_grad_()
                 self.pairs[name] = (a, b)
                 stream += 2
@@ -211,7 +214,8 @@ def compare(options, folder):
     log = [json.loads(line) for line in open(str(out) + ".run/log.jsonl", encoding="utf-8")]
     etch_losses = [entry["loss"] for entry in log if "loss" in entry]
 
-    model = Llama(*export(options.etch, options.image, folder), rank=8, alpha=16, seed=1)
+    model = Llama(*export(options.etch, options.image, folder), rank=8, alpha=16,
+                  start=lambda *shape: start_of_a(1, *shape))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.999), eps=1e-8,
                                   weight_decay=0.01)
     per_epoch = (len(rows) + 3) // 4

@@ -98,8 +98,11 @@ Result<AdapterReport> WriteAdapterBundle(const adapter::Adapter& adapter, const 
                                          const CardInfo& card, const fs::path& path,
                                          const CheckOptions& options, const ProgressFn& progress) {
   const auto add_files = [&](const AtomicFolder& folder, AdapterReport& report) -> Status {
-    const Result<TokenizerFiles> tokenizer =
-        MakeTokenizerFiles(image.vocabulary(), image.config().context);
+    model::Vocabulary vocabulary = image.vocabulary();
+    if (vocabulary.chat_template.empty()) {
+      vocabulary.chat_template = card.chat_template;
+    }
+    const Result<TokenizerFiles> tokenizer = MakeTokenizerFiles(vocabulary, image.config().context);
     if (tokenizer) {
       ETCH_TRY(WriteTokenizerFiles(*tokenizer, folder));
       report.notes = tokenizer->notes;

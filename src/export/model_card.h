@@ -18,6 +18,8 @@ struct CardInfo {
   std::string training{};    // settings
   std::string evaluation{};  // figures, with how they were measured
   std::string license{};     // an SPDX identifier for the metadata
+  // Chat template of a bundle whose base has none; the rows were written by it.
+  std::string chat_template{};
   std::string image_file{};  // how the commands name the image; empty: NAME.etch
 };
 

@@ -111,6 +111,8 @@ class OnLlamaCpp(Exported):
                  "gguf")
             report = etch_json("export", self.image, "--adapter", adapter, "-o",
                                self.path("merged.gguf"), "--type", "f16")
+            rounded = etch_json("export", self.image, "--adapter", adapter, "-o",
+                                self.path("q8.gguf"), "--type", "q8_0")
             for prompt in ("We open at", "You can park", "Our best seller is"):
                 expected = twin(self.image, prompt, "--adapter", adapter)
                 self.expect_same(f"{client} {prompt}", self.path("base.gguf"), expected,
@@ -118,6 +120,8 @@ class OnLlamaCpp(Exported):
                                  allowed=gap_of(report))
                 self.expect_same(f"{client} {prompt} merged", self.path("merged.gguf"), expected,
                                  prompt=prompt, allowed=gap_of(report))
+                self.expect_same(f"{client} {prompt} Q8_0", self.path("q8.gguf"), expected,
+                                 prompt=prompt, allowed=gap_of(rounded))
 
     def test_stacked_adapters_with_weights(self):
         first = self.adapter("a", 5, "--scale", "0.2")

@@ -160,6 +160,10 @@ class Datasets(Case):
                 shown = etch("tune", IMAGE, *options, "--check", "--preview", 1).stdout
                 self.assertRegex(shown, r"data +\S+: ")
                 self.assertIn("⟦", shown)
+                # This model has no template: chats are written in the plain one, which goes with
+                # the adapter; prompts and completions stand as they are.
+                is_plain = "plain-template" in shown
+                self.assertEqual(is_plain, "llamafactory" in path)
                 result = etch_json("tune", IMAGE, *options, "-o", out, "--max-steps", 12,
                                    "--batch", 8, "--lr", "0.01", "--validate-every", 12,
                                    "--score-rows", 0, "--restart")
@@ -168,6 +172,7 @@ class Datasets(Case):
                 losses = [entry["loss"] for entry in log if "loss" in entry]
                 self.assertLess(sum(losses[-4:]), sum(losses[:4]), losses)
                 self.assertEqual(result["steps"], 12)
+                self.assertEqual((out / "chat_template.jinja").exists(), is_plain)
 
 
 class BadInput(Case):

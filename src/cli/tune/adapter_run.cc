@@ -241,7 +241,7 @@ tune::ReportContent ContentOf(const Run& run, const tune::TrainerResult& result,
   return content;
 }
 
-exporting::CardInfo CardOf(const tune::ReportContent& content, const std::string& image) {
+exporting::CardInfo CardOf(const Run& run, const tune::ReportContent& content) {
   exporting::CardInfo card;
   const auto list = [&](size_t table) {
     std::string text;
@@ -253,7 +253,10 @@ exporting::CardInfo CardOf(const tune::ReportContent& content, const std::string
   card.data = list(0);
   card.training = list(1);
   card.evaluation = list(2);
-  card.image_file = std::filesystem::path(image).filename().string();
+  if (run.data.train.uses_plain_template) {
+    card.chat_template = tune::kPlainChatTemplate;
+  }
+  card.image_file = std::filesystem::path(run.options.image).filename().string();
   return card;
 }
 
@@ -280,7 +283,7 @@ Status Finish(Run& run, const tune::TrainedModel& model, const Training& trainin
   ETCH_TRY(WriteFileAtomically(run.files.report(), AsBytes(page)));
   ETCH_ASSIGN_OR_RETURN(
       const exporting::AdapterReport exported,
-      exporting::WriteAdapterBundle(adapter, *run.image, CardOf(content, run.options.image), out));
+      exporting::WriteAdapterBundle(adapter, *run.image, CardOf(run, content), out));
   if (run.options.json) {
     nlohmann::ordered_json json = {
         {"steps", result.steps},         {"train_loss", result.train_loss},

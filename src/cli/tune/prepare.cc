@@ -82,6 +82,7 @@ void Append(tune::SampleSet more, tune::SampleSet& set) {
   Append(std::move(more.findings), set.findings);
   set.n_tokens += more.n_tokens;
   set.n_trained += more.n_trained;
+  set.uses_plain_template = set.uses_plain_template || more.uses_plain_template;
 }
 
 void AddToHash(XXH3_state_t* state, const tune::SampleSet& set) {

@@ -237,6 +237,9 @@ class DatasetEncoder {
         glued_.Add(example.line);
       }
     } else {
+      if (is_plain_) {
+        in_plain_.Add(example.line);
+      }
       const Result<RowPieces> row = FindAnswers(chat_, {example.messages.begin(), last.base()});
       if (!row) {
         refused_.Add(example.line);
@@ -378,6 +381,11 @@ class DatasetEncoder {
                   "{} whose completion follows its prompt without white space: \"Hi\" and \"You\" "
                   "become \"HiYou\"",
                   findings);
+    in_plain_.Report(Severity::kWarning, "plain-template",
+                     "the model has no chat template; {} written as \"User: …\", \"Assistant: …\", "
+                     "and so must it be asked",
+                     findings);
+    set_.uses_plain_template = in_plain_.count() > 0;
     if (set_.samples.empty()) {
       findings.push_back({Severity::kError,
                           "nothing-to-train",
@@ -420,7 +428,7 @@ class DatasetEncoder {
   TokenId end_;
   SampleSet set_;
   Tally over_long_, cut_, refused_, history_rewritten_, prompt_differs_, missing_end_, no_answer_,
-      masked_, glued_;
+      masked_, glued_, in_plain_;
   std::string refusal_;
   int64_t longest_ = 0;
 };

@@ -50,13 +50,14 @@ struct SampleOptions {
 struct SampleSet {
   std::vector<Sample> samples;  // in the order of the rows; each has something trained
   std::vector<Finding> findings;
-  int64_t n_tokens = 0;   // of all samples
-  int64_t n_trained = 0;  // targets among them
+  int64_t n_tokens = 0;              // of all samples
+  int64_t n_trained = 0;             // targets among them
+  bool uses_plain_template = false;  // chats are written by kPlainChatTemplate
 };
 
 // What chats are written in for a model that has no template:
 //   system text, a blank line, "User: …", a line end, "Assistant: …", eos, a line end
-// A model tuned by it has to be asked by it: exports carry it as the model's template.
+// A model tuned by it has to be asked by it: the bundle of its adapter carries it.
 extern const std::string_view kPlainChatTemplate;
 
 // `chat_template` is null when the model has none: then a row of prompt and completion is the two,
@@ -68,9 +69,9 @@ extern const std::string_view kPlainChatTemplate;
 //   prompt-differs         the template's generation prompt is not how it writes an answer's turn:
 //                          the answer is put behind the generation prompt, as in inference
 //   missing-end-token      the template ends no answer by a token that ends generation: eos is
-//   added
-//                          behind the last one, or the vocabulary has none
+//                          added behind the last one, or the vocabulary has none
 //   no-answer, everything-masked   rows in which there is nothing to train on; left out
+//   plain-template         chats in kPlainChatTemplate (a warning)
 //   glued-completion       prompt and completion without white space between, where no template is
 //   nothing-to-train       no row is left (an error)
 // kInvalidArgument for a context below 2; kMalformed when the built-in template meets broken text.
