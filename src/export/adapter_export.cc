@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "export/atomic_folder.h"
+#include "base/atomic_folder.h"
 #include "export/gguf_export.h"
 #include "export/huggingface_tokenizer.h"
 #include "formats/gguf.h"

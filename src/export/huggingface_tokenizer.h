@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "export/atomic_folder.h"
+#include "base/atomic_folder.h"
 #include "model/vocabulary.h"
 
 namespace etch::exporting {

@@ -9,13 +9,13 @@
 
 #include "base/error.h"
 
-namespace etch::exporting {
+namespace etch {
 
 // Files are written into path(), `target.tmp-PID-N`; Commit() puts the folder under its name, and a
 // folder that was not committed is removed with what is in it.
 class AtomicFolder {
  public:
-  // `own_names` are the files that such a folder may hold. kInvalidArgument when `target` exists
+  // `own_names` are the entries that such a folder may hold. kInvalidArgument when `target` exists
   // and is no folder or holds anything else, which would be lost.
   static Result<AtomicFolder> Create(const std::filesystem::path& target,
                                      std::span<const std::string_view> own_names);
@@ -25,6 +25,7 @@ class AtomicFolder {
   ~AtomicFolder();
 
   const std::filesystem::path& path() const { return temporary_; }
+  // `name` may lie in folders, which are made.
   Status Write(std::string_view name, std::string_view text) const;
   Status Commit();
 
@@ -36,4 +37,4 @@ class AtomicFolder {
   std::filesystem::path temporary_;  // empty once it was moved from
 };
 
-}  // namespace etch::exporting
+}  // namespace etch

@@ -1,4 +1,4 @@
-#include "export/atomic_folder.h"
+#include "base/atomic_folder.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include "export/tiny_vocabulary_test.h"
 #include "support/data.h"
 
-namespace etch::exporting {
+namespace etch {
 namespace {
 
 namespace fs = std::filesystem;
@@ -61,4 +61,4 @@ TEST(AtomicFolder, DoesNotReplaceWhatIsNotItsOwn) {
 }
 
 }  // namespace
-}  // namespace etch::exporting
+}  // namespace etch

@@ -1,4 +1,4 @@
-#include "export/atomic_folder.h"
+#include "base/atomic_folder.h"
 
 #include <fcntl.h>   // AT_FDCWD
 #include <stdio.h>   // renameat2
@@ -11,7 +11,7 @@
 
 #include "base/file.h"
 
-namespace etch::exporting {
+namespace etch {
 namespace {
 
 namespace fs = std::filesystem;
@@ -67,7 +67,14 @@ AtomicFolder::~AtomicFolder() {
 }
 
 Status AtomicFolder::Write(std::string_view name, std::string_view text) const {
-  return WriteFileAtomically(temporary_ / name, AsBytes(text));
+  const fs::path file = temporary_ / name;
+  std::error_code error;
+  fs::create_directories(file.parent_path(), error);
+  if (error) {
+    return Fail(ErrorCode::kIo, "{}: cannot create: {}", file.parent_path().string(),
+                error.message());
+  }
+  return WriteFileAtomically(file, AsBytes(text));
 }
 
 Status AtomicFolder::Commit() {
@@ -82,4 +89,4 @@ Status AtomicFolder::Commit() {
   return Fail(ErrorCode::kIo, "{}: cannot create: {}", target_.string(), error.message());
 }
 
-}  // namespace etch::exporting
+}  // namespace etch

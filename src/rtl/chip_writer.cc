@@ -1,0 +1,90 @@
+#include "rtl/chip_writer.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <array>
+
+#include "base/atomic_folder.h"
+#include "rtl/fabric_files.h"
+#include "rtl/masks.h"
+
+namespace etch::rtl {
+namespace {
+
+constexpr std::array<std::string_view, 4> kOwnNames = {"fabric", "masks", "sim", "README.md"};
+
+class Hash {
+ public:
+  Hash() { XXH3_64bits_reset(state_.get()); }
+  void Add(std::string_view name, std::string_view text) {
+    for (const std::string_view part : {name, text}) {
+      const uint64_t size = part.size();
+      XXH3_64bits_update(state_.get(), &size, sizeof(size));
+      XXH3_64bits_update(state_.get(), part.data(), part.size());
+    }
+  }
+  uint64_t value() const { return XXH3_64bits_digest(state_.get()); }
+
+ private:
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_{XXH3_createState(),
+                                                                  &XXH3_freeState};
+};
+
+std::string Readme(const image::Image& image, const plan::HardwarePlan& plan) {
+  const plan::Choices& choices = plan.fabric.choices;
+  std::string text = fmt::format(
+      "# {}, as a chip\n\n"
+      "{} lanes, {} sessions of {} tokens, {} adapters of rank up to {}.\n\n"
+      "- `fabric/`: what depends on the shape of the model only. The chip is `etch_top`.\n"
+      "- `masks/`: the model: `etch_masks.sv` and the contents of its memories.\n"
+      "- `sim/`: the program around the verilated chip.\n\n"
+      "Simulators read `masks/*.hex` beneath the folder that they run in: run them here.\n\n"
+      "## A token\n\n"
+      "| step | unit | cycles |\n|---|---|---|\n",
+      image.name(), choices.lanes, choices.sessions, choices.context, choices.adapter_slots,
+      choices.adapter_rank);
+  for (const plan::Step& step : plan.steps) {
+    text += fmt::format("| {} | {} | {} |\n", step.name, plan::OperationName(step.operation),
+                        plan::StepCycles(plan, step, 0));
+  }
+  text += fmt::format(
+      "\nCycles are those at position 0; with everything around them a token takes {}, {} at the "
+      "end of the context, and with an adapter {} and {}.\n",
+      plan::TokenCycles(plan, 0, false, true),
+      plan::TokenCycles(plan, choices.context - 1, false, true),
+      plan::TokenCycles(plan, 0, true, true),
+      plan::TokenCycles(plan, choices.context - 1, true, true));
+  return text;
+}
+
+}  // namespace
+
+Result<ChipReport> WriteChip(const image::Image& image, const plan::HardwarePlan& plan,
+                             const std::filesystem::path& path) {
+  ETCH_ASSIGN_OR_RETURN(AtomicFolder folder, AtomicFolder::Create(path, kOwnNames));
+  ChipReport report;
+  Hash fabric;
+  const auto add_fabric = [&](std::string_view name, std::string_view text) {
+    fabric.Add(name, text);
+    return folder.Write(fmt::format("fabric/{}", name), text);
+  };
+  for (const FabricFile& file : FabricFiles()) {
+    ETCH_TRY(add_fabric(file.name, file.text));
+  }
+  ETCH_TRY(add_fabric("etch_top.sv", TopText(plan.fabric)));
+  report.fabric_hash = fabric.value();
+  Hash masks;
+  for (const MaskFile& file : MakeMasks(image, plan)) {
+    masks.Add(file.name, file.text);
+    report.mask_bytes += std::ssize(file.text);
+    ETCH_TRY(folder.Write("masks/" + file.name, file.text));
+  }
+  report.mask_hash = masks.value();
+  ETCH_TRY(folder.Write("sim/chip_sim.cc", SimSource()));
+  ETCH_TRY(folder.Write("README.md", Readme(image, plan)));
+  ETCH_TRY(folder.Commit());
+  return report;
+}
+
+}  // namespace etch::rtl

@@ -1,0 +1,198 @@
+// A verilated chip behind standard input and output. Every message is 32-bit words, little-endian.
+//
+//   1 address value        write a register        -> response (0 okay, 2 error)
+//   2 address              read a register         -> response value
+//   3 count words…         the stream to the chip  -> 0, once all are taken
+//   4 start limit          write CONTROL := start and run until the chip is no longer busy
+//                          -> for each result: 1 value flags (bit 0 logit, bit 1 last); then 0, or
+//                             2 when it is still busy after `limit` million cycles, or 3 when the
+//                             start was refused
+//
+// The end of standard input ends the program.
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include "Vetch_top.h"
+#include "verilated.h"
+
+namespace {
+
+class Chip {
+ public:
+  Chip() {
+    top_->rst = 1;
+    for (int cycle = 0; cycle < 4; ++cycle) {
+      Tick();
+    }
+    top_->rst = 0;
+    Tick();
+  }
+
+  uint32_t Write(uint32_t address, uint32_t value) {
+    top_->awvalid = 1;
+    top_->awaddr = address;
+    top_->wvalid = 1;
+    top_->wdata = value;
+    top_->wstrb = 15;
+    top_->bready = 1;
+    while (true) {
+      top_->eval();
+      const bool address_taken = top_->awvalid && top_->awready;
+      const bool value_taken = top_->wvalid && top_->wready;
+      const bool answered = top_->bvalid;
+      const uint32_t response = top_->bresp;
+      Tick();
+      if (address_taken) {
+        top_->awvalid = 0;
+      }
+      if (value_taken) {
+        top_->wvalid = 0;
+      }
+      if (answered) {
+        top_->bready = 0;
+        return response;
+      }
+    }
+  }
+
+  uint32_t Read(uint32_t address, uint32_t* value) {
+    top_->arvalid = 1;
+    top_->araddr = address;
+    top_->rready = 1;
+    while (true) {
+      top_->eval();
+      const bool taken = top_->arvalid && top_->arready;
+      const bool answered = top_->rvalid;
+      const uint32_t response = top_->rresp;
+      *value = top_->rdata;
+      Tick();
+      if (taken) {
+        top_->arvalid = 0;
+      }
+      if (answered) {
+        top_->rready = 0;
+        return response;
+      }
+    }
+  }
+
+  void Stream(const std::vector<uint32_t>& words) {
+    for (size_t index = 0; index < words.size();) {
+      top_->s_tvalid = 1;
+      top_->s_tdata = words[index];
+      top_->s_tlast = index + 1 == words.size();
+      top_->eval();
+      index += top_->s_tready ? 1 : 0;
+      Tick();
+    }
+    top_->s_tvalid = 0;
+  }
+
+  // One cycle, whose result, if there is one, is taken.
+  bool Result(uint32_t* value, uint32_t* flags) {
+    top_->m_tready = 1;
+    top_->eval();
+    const bool taken = top_->m_tvalid;
+    *value = top_->m_tdata;
+    *flags = static_cast<uint32_t>(top_->m_tuser) | (static_cast<uint32_t>(top_->m_tlast) << 1);
+    Tick();
+    top_->m_tready = 0;
+    return taken;
+  }
+
+ private:
+  void Tick() {
+    top_->clk = 1;
+    top_->eval();
+    top_->clk = 0;
+    top_->eval();
+  }
+
+  std::unique_ptr<Vetch_top> top_ = std::make_unique<Vetch_top>();
+};
+
+bool Take(uint32_t* word) { return std::fread(word, sizeof(*word), 1, stdin) == 1; }
+
+void Give(uint32_t word) { std::fwrite(&word, sizeof(word), 1, stdout); }
+
+constexpr uint32_t kControl = 0x008;
+constexpr uint32_t kStatus = 0x00C;
+
+void Run(Chip& chip, uint32_t start, uint32_t limit) {
+  if (chip.Write(kControl, start) != 0) {
+    Give(3);
+    return;
+  }
+  uint64_t cycles = 0;
+  uint32_t quiet = 0;
+  while (cycles < uint64_t{limit} * 1'000'000) {
+    uint32_t value = 0;
+    uint32_t flags = 0;
+    ++cycles;
+    if (chip.Result(&value, &flags)) {
+      Give(1);
+      Give(value);
+      Give(flags);
+      if ((flags & 1) == 0) {
+        std::fflush(stdout);
+      }
+      quiet = 0;
+      continue;
+    }
+    // The status is asked for when nothing has come for a while.
+    if (++quiet % 256 == 0) {
+      uint32_t status = 0;
+      chip.Read(kStatus, &status);
+      if ((status & 1) == 0 && !chip.Result(&value, &flags)) {
+        Give(0);
+        return;
+      }
+    }
+  }
+  Give(2);
+}
+
+}  // namespace
+
+int main() {
+  Chip chip;
+  uint32_t command = 0;
+  while (Take(&command)) {
+    uint32_t first = 0;
+    if (!Take(&first)) {
+      return 1;
+    }
+    if (command == 1) {
+      uint32_t value = 0;
+      if (!Take(&value)) {
+        return 1;
+      }
+      Give(chip.Write(first, value));
+    } else if (command == 2) {
+      uint32_t value = 0;
+      const uint32_t response = chip.Read(first, &value);
+      Give(response);
+      Give(value);
+    } else if (command == 3) {
+      std::vector<uint32_t> words(first);
+      if (std::fread(words.data(), sizeof(uint32_t), words.size(), stdin) != words.size()) {
+        return 1;
+      }
+      chip.Stream(words);
+      Give(0);
+    } else if (command == 4) {
+      uint32_t limit = 0;
+      if (!Take(&limit)) {
+        return 1;
+      }
+      Run(chip, first, limit);
+    } else {
+      return 1;
+    }
+    std::fflush(stdout);
+  }
+  return 0;
+}

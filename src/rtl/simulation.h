@@ -1,0 +1,75 @@
+#pragma once
+
+// A chip in simulation: a process around the verilated chip, spoken to through its host port.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/adapter_weights.h"
+#include "plan/hardware_plan.h"
+
+namespace etch::rtl {
+
+// Builds the simulation of the chip that WriteChip put into `folder` with Verilator and a C++
+// compiler. kUnsupported when there is no Verilator; kIo with the end of its output when it fails.
+Status BuildSimulation(const std::filesystem::path& folder);
+
+// How a run chooses its tokens.
+struct ChipRequest {
+  std::vector<int32_t> prompt;  // at least one token
+  int64_t position = 0;         // of its first token in the session's context
+  int64_t session = 0;
+  int64_t max_tokens = 0;
+  bool logits = false;
+  int64_t adapter = -1;  // slot, or none
+  int32_t adapter_weight = 1 << 16;
+  int32_t end_token = -1;
+  uint32_t inverse_temperature = 0;
+  uint32_t top_k = 1;
+  uint32_t top_p = 1 << 16;
+  uint32_t min_p = 0;
+  uint64_t seed = 0;
+  uint64_t step = 0;
+  uint32_t stream = 0;
+};
+
+struct ChipResult {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> logits;  // of each token, one behind the other
+  int64_t cycles = 0;
+};
+
+class Simulation {
+ public:
+  // Starts what BuildSimulation built. `plan` must be the folder's.
+  static Result<Simulation> Start(const std::filesystem::path& folder,
+                                  const plan::HardwarePlan& plan);
+  Simulation(Simulation&&) noexcept;
+  Simulation& operator=(Simulation&&) noexcept;
+  ~Simulation();
+
+  // Writes an adapter into a slot. kInvalidArgument when its rank is above the plan's.
+  Status LoadAdapter(int64_t slot, const engine::AdapterWeights& adapter);
+
+  // Runs a request to its end. kInvalidArgument with the chip's error code when it refuses.
+  Result<ChipResult> Run(const ChipRequest& request);
+
+  // Single accesses of the host port: what is answered (0 okay, 2 an error).
+  Result<uint32_t> Write(uint32_t address, uint32_t value);
+  Result<uint32_t> Read(uint32_t address);
+
+ private:
+  struct Process;
+  Simulation(std::unique_ptr<Process> process, const plan::HardwarePlan& plan);
+  Status Stream(uint32_t target, uint32_t address, std::span<const uint32_t> words);
+
+  std::unique_ptr<Process> process_;
+  const plan::HardwarePlan* plan_;
+};
+
+}  // namespace etch::rtl
