@@ -39,8 +39,28 @@ endfunction
 
 // Position of the highest bit, plus 1; 0 for 0.
 function automatic logic [6:0] bit_width(input logic [63:0] value);
+  logic [63:0] rest;
+  rest = value;
   bit_width = 7'd0;
-  for (int bit_index = 0; bit_index < 64; bit_index++) begin
-    if (value[bit_index]) bit_width = 7'(bit_index + 1);
+  if (rest[63:32] != '0) begin
+    bit_width = 7'd32;
+    rest = rest >> 32;
   end
+  if (rest[31:16] != '0) begin
+    bit_width = bit_width + 7'd16;
+    rest = rest >> 16;
+  end
+  if (rest[15:8] != '0) begin
+    bit_width = bit_width + 7'd8;
+    rest = rest >> 8;
+  end
+  if (rest[7:4] != '0) begin
+    bit_width = bit_width + 7'd4;
+    rest = rest >> 4;
+  end
+  if (rest[3:2] != '0) begin
+    bit_width = bit_width + 7'd2;
+    rest = rest >> 2;
+  end
+  bit_width = bit_width + (rest[1] ? 7'd2 : {6'd0, rest[0]});
 endfunction
