@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "Vetch_norm.h"
+#include "numerics/fixed_point.h"
+#include "numerics/tables.h"
 #include "rtl/fabric/unit_bench.h"
 
 namespace etch::rtl {
