@@ -242,6 +242,7 @@ TEST_F(QuantiseUnit, HoldsAtTheEndsOfProducts) {
     outlier[size / 2] = kMax;
     CheckProducts(outlier, outlier);
   }
+  CheckProducts({kMax, 1 << 30}, {(1 << 30) + 1, 1 << 30});  // one above 2^61, one below
   // The sigmoid's ends and the steps of its table.
   for (int32_t step = -257; step <= 257; ++step) {
     std::vector<int32_t> gate;
