@@ -96,7 +96,7 @@ module etch_quantise #(
   logic is_inside;
   assign is_low = a_data <= -32'sd1048576;
   assign is_high = a_data >= 32'sd1048576;
-  assign is_inside = live[1] && is_product && !padded[1] && !is_low && !is_high;
+  assign is_inside = live[1] && is_product && !is_low && !is_high;
   assign sigmoid_addr = is_inside ? {~a_data[20], a_data[19:12]} : '0;
 
   logic signed [31:0] gate_2;

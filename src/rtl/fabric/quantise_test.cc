@@ -242,6 +242,7 @@ TEST_F(QuantiseUnit, HoldsAtTheEndsOfProducts) {
     outlier[size / 2] = kMax;
     CheckProducts(outlier, outlier);
   }
+  CheckProducts({kMax, 1 << 30}, {(1 << 30) + 1, 1 << 30});  // one above 2^61, one below
   // The sigmoid's ends and the steps of its table.
   for (int32_t step = -257; step <= 257; ++step) {
     std::vector<int32_t> gate;
@@ -271,9 +272,25 @@ TEST_F(QuantiseUnit, TakesRunsOfEveryKindInTurn) {
   }
 }
 
+// Any table that a reader of images admits: the steps at its ends are large here.
+TEST_F(QuantiseUnit, TakesEveryTable) {
+  for (size_t entry = 1; entry < tables_.sigmoid.size() - 1; ++entry) {
+    tables_.sigmoid[entry] = 20000 + static_cast<int32_t>(entry) * 50;
+  }
+  ASSERT_TRUE(numerics::Validate(tables_));
+  for (const int32_t edge : {-(1 << 20), 1 << 20}) {
+    for (int32_t offset = -40; offset <= 40; ++offset) {
+      CheckProducts({edge + offset}, {1 << 16});
+    }
+  }
+  CheckProducts(Random(1000, 21), Random(1000, 31));
+}
+
 // A unit that is reset while it works starts afresh.
 TEST_F(QuantiseUnit, StartsAfreshAfterReset) {
-  for (const int cycles : {5, 40, 90, 110}) {
+  for (int cycles = 0; cycles < 150; ++cycles) {
+    std::ranges::fill(bench_.work, kMax);
+    bench_.unit.src = 0;
     bench_.unit.n = 64;
     bench_.unit.start = 1;
     bench_.Tick();
