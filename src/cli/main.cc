@@ -48,6 +48,7 @@ int main(int argc, char** argv) {
   AddEval(app, &exit_code);
   AddAdapter(app, &exit_code);
   AddExport(app, &exit_code);
+  AddRtl(app, &exit_code);
   AddBench(app, &exit_code);
   AddInfo(app, &exit_code);
   AddCompletion(app, &exit_code);

@@ -16,15 +16,14 @@ int64_t MatrixCycles(int64_t rows, int64_t lanes, int64_t steps, int64_t after) 
   return steps + (tiles - 1) * std::max(steps, lanes + 6) + last + after;
 }
 
-int64_t QuantiseCycles(const HardwarePlan& plan, const Step& step) {
-  (void)plan;
-  const int64_t emitted = step.per_head ? step.n : (step.n + kGroup - 1) / kGroup * kGroup;
-  return 2 * emitted;
+int64_t QuantiseCycles(const Step& step) {
+  const int64_t codes = step.per_head ? step.n : (step.n + kGroup - 1) / kGroup * kGroup;
+  return step.n + codes + 13;
 }
 
-int64_t AttentionCycles(const Fabric& fabric, int64_t position) {
-  (void)fabric;
-  return position;
+int64_t AttentionCycles(const model::Config& config, int64_t position) {
+  const int64_t blocks = (config.head_dim + kGroup - 1) / kGroup;
+  return config.n_heads * (2 * blocks * (position + 1) + config.head_dim + 50) + 1;
 }
 
 }  // namespace
@@ -43,7 +42,7 @@ int64_t StepCycles(const HardwarePlan& plan, const Step& step, int64_t position)
     case Operation::kNorm:
       return 3 * step.n + 15;
     case Operation::kQuantise:
-      return QuantiseCycles(plan, step);
+      return QuantiseCycles(step);
     case Operation::kBase:
       return MatrixCycles(step.n, fabric.choices.lanes, kGroup * step.groups * planes, 8);
     case Operation::kAdapter:
@@ -51,7 +50,7 @@ int64_t StepCycles(const HardwarePlan& plan, const Step& step, int64_t position)
     case Operation::kRope:
       return step.n * fabric.config.head_dim + 4;
     case Operation::kAttend:
-      return AttentionCycles(fabric, position);
+      return AttentionCycles(fabric.config, position);
     case Operation::kResidual:
       return step.n + 2;
     case Operation::kSample:

@@ -140,6 +140,9 @@ Result<HardwarePlan> MakePlan(const image::Image& image, const Choices& choices)
 // Cycles of a step at `position`, from its start to its end, as the fabric's modules state them.
 int64_t StepCycles(const HardwarePlan& plan, const Step& step, int64_t position);
 
+// Cycles from a start to its first token.
+inline constexpr int64_t kStartCycles = 1;
+
 // Cycles of a token of the prompt (`wanted` false) or one after which a token is drawn, from the
 // cycle in which it begins to that in which the next can.
 int64_t TokenCycles(const HardwarePlan& plan, int64_t position, bool with_adapter, bool wanted);

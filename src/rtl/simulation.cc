@@ -121,7 +121,7 @@ Status BuildSimulation(const fs::path& folder) {
     }
   }
   arguments.insert(arguments.end(),
-                   {"fabric/etch_top.sv", "masks/etch_masks.sv", "sim/chip_sim.cc"});
+                   {"fabric/etch_top.sv", "masks/etch_masks.sv", "../chip_sim.cc"});
   const fs::path log = folder / "sim" / "build.log";
   Actions actions;
   posix_spawn_file_actions_addopen(&actions.actions, 0, "/dev/null", O_RDONLY, 0);

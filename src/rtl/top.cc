@@ -45,7 +45,7 @@ std::string TopText(const plan::Fabric& fabric) {
   std::string text =
       "// The chip for one shape of model. Which model it is, only the masks know.\n"
       "module etch_top (\n";
-  for (const std::string_view port : kPorts) {
+  for (const std::string_view& port : kPorts) {
     text += fmt::format("    {}{}\n", port, &port == std::end(kPorts) - 1 ? "" : ",");
   }
   text += ");\n  etch_chip #(\n";
@@ -53,7 +53,7 @@ std::string TopText(const plan::Fabric& fabric) {
     text += fmt::format("      .{}({}){}\n", name, value, name == "ID_BITS" ? "" : ",");
   }
   text += "  ) chip (\n      ";
-  for (const std::string_view port : kPorts) {
+  for (const std::string_view& port : kPorts) {
     text += fmt::format(".{}{}", port.substr(port.rfind(' ') + 1),
                         &port == std::end(kPorts) - 1 ? "\n  );\nendmodule\n" : ", ");
     if (port.ends_with("wstrb") || port.ends_with("rresp")) {

@@ -50,6 +50,7 @@ Status VerifyOne(Simulation& simulation, engine::Engine& engine, const plan::Har
   }
   ETCH_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Session> session,
                         engine.NewSession(options));
+  report.planned_cycles += plan::kStartCycles;
   std::vector<engine::TokenId> next = test.prompt;
   const int64_t vocabulary = plan.fabric.config.vocab_size;
   for (int64_t index = 0; index < test.tokens; ++index) {

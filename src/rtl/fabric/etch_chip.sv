@@ -65,7 +65,7 @@ module etch_chip #(
   localparam int PC_BITS = 12;
 
   // Host port.
-  logic go, abort, busy, finished, send_logits, use_adapter;
+  logic go, abort_run, busy, finished, send_logits, use_adapter;
   logic [31:0] session, position, prompt_length, max_tokens, adapter, end_token, stream;
   logic signed [31:0] adapter_weight;
   logic [23:0] inverse_temperature;
@@ -80,7 +80,7 @@ module etch_chip #(
   logic [31:0] n_generated;
   logic reset;
 
-  assign reset = rst || abort;
+  assign reset = rst || abort_run;
 
   etch_host #(
       .DIM(DIM), .LAYERS(LAYERS), .HEADS(N_HEADS), .KV_HEADS(N_KV_HEADS), .VOCABULARY(VOCABULARY),
@@ -93,8 +93,7 @@ module etch_chip #(
       .s_tdata, .s_tlast, .m_tvalid, .m_tready, .m_tdata, .m_tuser, .m_tlast, .session, .position,
       .prompt_length, .max_tokens, .send_logits, .use_adapter, .adapter, .adapter_weight,
       .end_token, .inverse_temperature, .top_k, .top_p, .min_p, .seed, .step(first_step), .stream,
-      .go, .abort, .busy, .finished, .position_next(32'(position_now)), .tokens(n_generated),
-      .result_valid, .result_ready, .result_data, .result_is_logit, .result_last, .load_valid,
+      .go, .abort_run, .busy, .finished, .position_next(32'(position_now)), .result_valid, .result_ready, .result_data, .result_is_logit, .result_last, .load_valid,
       .load_target, .load_address, .load_data, .load_ready(1'b1)
   );
 
@@ -112,7 +111,7 @@ module etch_chip #(
   logic [PC_BITS-1:0] step_addr;
   logic [255:0] step_word, step;
   logic [15:0] starts;
-  logic unit_done, sequencer_busy, token_valid, token_last;
+  logic unit_done, sequencer_busy, token_valid;
   logic [ID_BITS-1:0] token, sampled;
 
   etch_sequencer #(
@@ -121,8 +120,7 @@ module etch_chip #(
       .clk, .rst(reset), .go, .position(position[CB:0]), .prompt_length(prompt_length[CB:0]),
       .max_tokens, .use_adapter, .end_token, .busy(sequencer_busy), .finished, .position_now,
       .n_generated, .prompt_addr, .prompt_token, .token, .step_addr, .step_word, .step, .starts,
-      .unit_done, .sampled, .result_valid(token_valid), .result_ready(token_ready),
-      .result_last(token_last)
+      .unit_done, .sampled, .result_valid(token_valid), .result_ready(token_ready)
   );
 
   assign busy = sequencer_busy;
@@ -236,7 +234,7 @@ module etch_chip #(
   logic quantise_done, code_valid, code_last;
   logic [AW-1:0] quantise_a_addr, quantise_b_addr, code_index;
   logic signed [15:0] code;
-  logic [$clog2(QUANTISE_BLOCKS+1)-1:0] code_block;
+  logic [$clog2(QUANTISE_BLOCKS)-1:0] code_block;
   logic [5:0] code_shift, quantise_max_shift, input_max_shift, inner_max_shift;
 
   etch_quantise #(
@@ -443,6 +441,11 @@ module etch_chip #(
       queued <= '0;
     end
   end
+
+  // Bits that no step and no address of this shape has.
+  logic unused;
+  assign unused = &{1'b0, position, prompt_length, prompt_addr, step, starts, input_addr, shift_addr,
+                    logit_id};
 
   // What units say to what they share.
   always_comb begin

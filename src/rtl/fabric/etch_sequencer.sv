@@ -38,8 +38,7 @@ module etch_sequencer #(
     input  logic                  unit_done,
     input  logic [ID_BITS-1:0]    sampled,
     output logic                  result_valid,
-    input  logic                  result_ready,
-    output logic                  result_last
+    input  logic                  result_ready
 );
   localparam logic [3:0] IDLE = 4'd0, LOAD = 4'd1, TAKE = 4'd2, FETCH = 4'd3, DECODE = 4'd4,
       RUN = 4'd5, WAIT = 4'd6, NEXT = 4'd7, GIVE = 4'd8;
@@ -47,7 +46,7 @@ module etch_sequencer #(
   logic [3:0] state;
   logic [CONTEXT_BITS:0] index;  // of the token in prompt and answer
   logic wanted;                  // the token behind this one
-  logic leave_out, is_end;
+  logic leave_out, is_end, result_last;
 
   always_comb begin
     leave_out = (step[8] && !use_adapter) || (step[9] && !wanted);

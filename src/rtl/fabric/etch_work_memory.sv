@@ -13,11 +13,16 @@ module etch_work_memory #(
     input  logic [AW-1:0]      w_addr,
     input  logic signed [31:0] w_data
 );
+  localparam int BITS = $clog2(DEPTH);
+
   logic [31:0] words[0:DEPTH-1];
+  logic unused;
+
+  assign unused = &{1'b0, a_addr, b_addr, w_addr};
 
   always_ff @(posedge clk) begin
-    if (w_en) words[w_addr[$clog2(DEPTH)-1:0]] <= w_data;
-    a_data <= words[a_addr[$clog2(DEPTH)-1:0]];
-    b_data <= words[b_addr[$clog2(DEPTH)-1:0]];
+    if (w_en) words[w_addr[BITS-1:0]] <= w_data;
+    a_data <= words[a_addr[BITS-1:0]];
+    b_data <= words[b_addr[BITS-1:0]];
   end
 endmodule
