@@ -213,6 +213,54 @@ TEST_F(AttentionUnit, TakesTheLargestCodesShiftsAndSums) {
   }
 }
 
+// As many keys as the unit has room for, all of one weight.
+TEST_F(AttentionUnit, SumsAWholeContext) {
+  constexpr int64_t kKeys = std::min<int64_t>(ETCH_ROWS, ETCH_CONTEXT);
+  for (const int code : {127, -127, 63}) {
+    for (int64_t row = 0; row < kKeys; ++row) {
+      LoadKey(row, Constant(kKvHeads, 8191, 3), Constant(kKvHeads, code, kMaxValueShift));
+    }
+    Attend(Constant(kHeads, 1, 0), 0, kKeys - 1, 100);
+  }
+}
+
+// Two keys, the second weighing 2^-distance: on a step of its table, halfway to the next, and
+// where it ends.
+TEST_F(AttentionUnit, WeighsExactDistances) {
+  constexpr int32_t kOctave = 1 << 16;
+  scale_ = {.mantissa = 0x8000, .exponent = -15};  // 1
+  std::vector<int32_t> distances;
+  for (int32_t entry = 0; entry < 64; ++entry) {
+    distances.push_back(entry * 1024);
+    distances.push_back(entry * 1024 + 512);
+    distances.push_back(entry * 1024 + 896);
+  }
+  for (int32_t octave = 1; octave < 63; ++octave) {
+    distances.insert(distances.end(),
+                     {octave * kOctave - 1024, octave * kOctave, octave * kOctave + 1024});
+  }
+  Vector query = Constant(kHeads, 0, 3);
+  for (int64_t head = 0; head < kHeads; ++head) {
+    query.codes[static_cast<size_t>(head * kHeadDim)] = 8;
+  }
+  LoadKey(8, Constant(kKvHeads, 0, 0), Constant(kKvHeads, 0, 0));
+  for (const int32_t distance : distances) {
+    // The score is 16 · 8 · code · 2^(shift + 3 − 20).
+    int32_t code = distance / 128;
+    int shift = 17;
+    while (code > numerics::kMaxA14) {
+      code /= 2;
+      ++shift;
+    }
+    Vector key = Constant(kKvHeads, 0, shift);
+    for (int64_t head = 0; head < kKvHeads; ++head) {
+      key.codes[static_cast<size_t>(head * kHeadDim)] = static_cast<int16_t>(-code);
+    }
+    LoadKey(9, key, Constant(kKvHeads, 63, kMaxValueShift));
+    Attend(query, 8, 1, 100);
+  }
+}
+
 TEST_F(AttentionUnit, TakesAnyScale) {
   for (int64_t row = 0; row < 38; ++row) {
     LoadKey(row, RandomVector(kKvHeads, 8191, 0, 12), RandomVector(kKvHeads, 127, 5, 9));

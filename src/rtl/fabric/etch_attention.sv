@@ -275,7 +275,7 @@ module etch_attention #(
   logic [5:0] shift_2;
   logic [5:0] shift_3;
   logic signed [31:0] dot;
-  logic signed [52:0] term;
+  logic signed [49:0] term;
   logic signed [52:0] raw;
   logic signed [48:0] scaled;
   logic signed [31:0] maximum;
@@ -302,8 +302,8 @@ module etch_attention #(
         dot <= dot_of(products);
         shift_3 <= shift_2;
       end
-      if (valid[3]) term <= 53'(aligned_dot(dot, shift_3));
-      if (valid[4]) raw <= first_4 ? term : raw + term;
+      if (valid[3]) term <= 50'(aligned_dot(dot, shift_3));
+      if (valid[4]) raw <= first_4 ? 53'(term) : raw + 53'(term);
       if (last_5) scaled <= 49'(saturate(64'(raw))) * $signed(49'(scale_mantissa));
       if (last_6) score <= saturate_scaled(64'(scaled), scale_shift);
       if (last_7) begin
@@ -434,7 +434,7 @@ module etch_attention #(
 
   logic result_asked;
   logic signed [SUM_BITS-1:0] chosen;
-  logic signed [33:0] shifted_sum;
+  logic signed [32:0] shifted_sum;
   logic signed [63:0] quotient;
   logic [5:0] result_shift_1;
   logic [5:0] result_shift_2;
@@ -453,7 +453,7 @@ module etch_attention #(
         result_shift_1 <= 6'd54 - 6'(shift_of(largest_shifts, BW'(channel >> 5)));
       end
       if (result_valid[1]) begin
-        shifted_sum <= 34'(round_shift(64'(chosen), sum_shift));
+        shifted_sum <= 33'(round_shift(64'(chosen), sum_shift));
         result_shift_2 <= result_shift_1;
       end
       if (result_valid[2]) begin
