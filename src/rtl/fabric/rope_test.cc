@@ -113,12 +113,12 @@ TEST_F(RopeUnit, RotatesHeadsInPlaceAtAnyPosition) {
 }
 
 TEST_F(RopeUnit, SaturatesAndTakesTheLargestRotationsThatTheTablesAdmit) {
-  constexpr int32_t kLargest = 1 << 30;
+  const auto largest = [this] { return random_() % 2 == 0 ? 1 << 30 : -(1 << 30); };
   for (Rotation& entry : tables_.high) {
-    entry = {.cosine = kLargest, .sine = random_() % 2 == 0 ? kLargest : -kLargest};
+    entry = {.cosine = largest(), .sine = largest()};
   }
   for (Rotation& entry : tables_.low) {
-    entry = {.cosine = random_() % 2 == 0 ? kLargest : -kLargest, .sine = -kLargest};
+    entry = {.cosine = largest(), .sine = largest()};
   }
   for (int32_t& word : bench_.work) {
     word = random_() % 2 == 0 ? numerics::kMax32 : -numerics::kMax32;
