@@ -1,10 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <deque>
-#include <optional>
 #include <random>
+#include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "Vetch_host.h"
@@ -19,36 +21,35 @@ constexpr uint32_t kSessions = 3;
 constexpr uint32_t kAdapterSlots = 2;
 constexpr uint32_t kAdapterWords = 100;
 
-enum Register : uint32_t {
-  kId = 0x000,
-  kVersion = 0x004,
-  kControl = 0x008,
-  kStatus = 0x00c,
-  kError = 0x010,
-  kSession = 0x020,
-  kPosition = 0x024,
-  kPromptLength = 0x028,
-  kMaxTokens = 0x02c,
-  kFlags = 0x030,
-  kAdapter = 0x034,
-  kAdapterWeight = 0x038,
-  kEndToken = 0x03c,
-  kInverseTemperature = 0x040,
-  kTopK = 0x044,
-  kTopP = 0x048,
-  kMinP = 0x04c,
-  kSeedLow = 0x050,
-  kSeedHigh = 0x054,
-  kStepLow = 0x058,
-  kStepHigh = 0x05c,
-  kStream = 0x060,
-  kLoadTarget = 0x070,
-  kLoadAddress = 0x074,
-  kCyclesLow = 0x080,
-  kCyclesHigh = 0x084,
-  kTokens = 0x088,
-  kPositionNext = 0x08c,
-};
+// Registers.
+constexpr uint32_t kId = 0x000;
+constexpr uint32_t kVersion = 0x004;
+constexpr uint32_t kControl = 0x008;
+constexpr uint32_t kStatus = 0x00c;
+constexpr uint32_t kError = 0x010;
+constexpr uint32_t kSession = 0x020;
+constexpr uint32_t kPosition = 0x024;
+constexpr uint32_t kPromptLength = 0x028;
+constexpr uint32_t kMaxTokens = 0x02c;
+constexpr uint32_t kFlags = 0x030;
+constexpr uint32_t kAdapter = 0x034;
+constexpr uint32_t kAdapterWeight = 0x038;
+constexpr uint32_t kEndToken = 0x03c;
+constexpr uint32_t kInverseTemperature = 0x040;
+constexpr uint32_t kTopK = 0x044;
+constexpr uint32_t kTopP = 0x048;
+constexpr uint32_t kMinP = 0x04c;
+constexpr uint32_t kSeedLow = 0x050;
+constexpr uint32_t kSeedHigh = 0x054;
+constexpr uint32_t kStepLow = 0x058;
+constexpr uint32_t kStepHigh = 0x05c;
+constexpr uint32_t kStream = 0x060;
+constexpr uint32_t kLoadTarget = 0x070;
+constexpr uint32_t kLoadAddress = 0x074;
+constexpr uint32_t kCyclesLow = 0x080;
+constexpr uint32_t kCyclesHigh = 0x084;
+constexpr uint32_t kTokens = 0x088;
+constexpr uint32_t kPositionNext = 0x08c;
 constexpr uint32_t kShape = 0x090;
 
 constexpr uint32_t kStart = 1;
@@ -164,34 +165,47 @@ class Bench {
     }
   }
 
-  // The response to a write.
-  int Write(uint32_t address, uint32_t data, uint8_t strobes = 0xf) {
+  // Accesses whose responses are awaited later.
+  void PostWrite(uint32_t address, uint32_t data, uint8_t strobes = 0xf) {
     address_.words.push_back(address);
     data_.words.push_back({data, strobes});
-    for (int wait = 0; wait < 1000; ++wait) {
+  }
+  void PostRead(uint32_t address) { read_.words.push_back(address); }
+
+  // The response to the oldest write, or read, without one.
+  int AwaitWrite() {
+    for (int wait = 0; wait < 1000 && written_.empty(); ++wait) {
       Tick();
-      if (written_) {
-        const int response = *written_;
-        written_.reset();
-        return response;
-      }
     }
-    ADD_FAILURE() << "no response to a write of register " << address;
-    return -1;
+    if (written_.empty()) {
+      ADD_FAILURE() << "no response to a write";
+      return -1;
+    }
+    const int response = written_.front();
+    written_.pop_front();
+    return response;
+  }
+  ReadResponse AwaitRead() {
+    for (int wait = 0; wait < 1000 && values_.empty(); ++wait) {
+      Tick();
+    }
+    if (values_.empty()) {
+      ADD_FAILURE() << "no response to a read";
+      return {0, -1};
+    }
+    const ReadResponse response = values_.front();
+    values_.pop_front();
+    return response;
+  }
+
+  int Write(uint32_t address, uint32_t data, uint8_t strobes = 0xf) {
+    PostWrite(address, data, strobes);
+    return AwaitWrite();
   }
 
   ReadResponse ReadWhole(uint32_t address) {
-    read_.words.push_back(address);
-    for (int wait = 0; wait < 1000; ++wait) {
-      Tick();
-      if (value_) {
-        const ReadResponse response = *value_;
-        value_.reset();
-        return response;
-      }
-    }
-    ADD_FAILURE() << "no response to a read of register " << address;
-    return {0, -1};
+    PostRead(address);
+    return AwaitRead();
   }
 
   uint32_t Read(uint32_t address) {
@@ -275,15 +289,13 @@ class Bench {
       data_.Taken();
     }
     if (unit.bvalid && unit.bready) {
-      EXPECT_FALSE(written_.has_value());
-      written_ = unit.bresp;
+      written_.push_back(unit.bresp);
     }
     if (unit.arvalid && unit.arready) {
       read_.Taken();
     }
     if (unit.rvalid && unit.rready) {
-      EXPECT_FALSE(value_.has_value());
-      value_ = {unit.rdata, unit.rresp};
+      values_.push_back({unit.rdata, unit.rresp});
     }
     if (unit.s_tvalid && unit.s_tready) {
       stream.Taken();
@@ -310,8 +322,8 @@ class Bench {
   Source<uint32_t> address_;
   Source<WriteData> data_;
   Source<uint32_t> read_;
-  std::optional<int> written_;
-  std::optional<ReadResponse> value_;
+  std::deque<int> written_;
+  std::deque<ReadResponse> values_;
   std::tuple<bool, uint8_t> b_;
   std::tuple<bool, uint32_t, uint8_t> r_;
   std::tuple<bool, uint32_t, uint8_t, uint8_t> m_;
@@ -386,6 +398,27 @@ TEST(HostPort, EveryRegisterReadsBackAndReachesTheChip) {
     EXPECT_EQ(unit.stream, value(kStream));
   }
   EXPECT_EQ(bench.Read(kStatus), 0U);
+}
+
+// Accesses that do not wait for the responses to earlier ones.
+TEST(HostPort, EveryAccessHasItsResponse) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    Bench bench(seed);
+    bench.eagerness = 1 + seed % 4;
+    constexpr uint32_t kCount = 200;
+    for (uint32_t index = 0; index < kCount; ++index) {
+      bench.PostWrite(index % 3 == 0 ? kId : kSeedLow, index);
+      bench.PostRead(index % 5 == 0 ? 0xffc : kVersion);
+    }
+    for (uint32_t index = 0; index < kCount; ++index) {
+      EXPECT_EQ(bench.AwaitWrite(), index % 3 == 0 ? kSlaveError : kOkay);
+      const ReadResponse read = bench.AwaitRead();
+      EXPECT_EQ(read.response, index % 5 == 0 ? kSlaveError : kOkay);
+      EXPECT_EQ(read.data, index % 5 == 0 ? 0U : 9U);
+    }
+    EXPECT_EQ(bench.Read(kSeedLow), kCount - 1);
+    bench.Ticks(20);
+  }
 }
 
 TEST(HostPort, WritesInPart) {
@@ -523,7 +556,6 @@ TEST(HostPort, NothingChangesDuringARun) {
   EXPECT_EQ(bench.go_cycles.size(), 2U);
 }
 
-// A run is one from its go on, even while the chip does not say so yet.
 TEST(HostPort, CountsTheCyclesAndTokensOfTheLastRun) {
   Bench bench(8);
   bench.SetGood();
@@ -550,12 +582,15 @@ TEST(HostPort, AnAbortEndsTheRun) {
   EXPECT_EQ(bench.Write(kControl, kAbort), kOkay);
   bench.Tick();
   EXPECT_EQ(bench.aborts, 1);
+  EXPECT_EQ(bench.Write(kControl, kAbort | kStart), kOkay);
+  EXPECT_EQ(bench.Read(kStatus), 0U);
+  EXPECT_TRUE(bench.go_cycles.empty());
   ASSERT_EQ(bench.Write(kControl, kStart), kOkay);
   EXPECT_EQ(bench.Read(kStatus), kBusy);
   // With a start in the same write, the abort is what counts.
   EXPECT_EQ(bench.Write(kControl, kAbort | kStart), kOkay);
   bench.Tick();
-  EXPECT_EQ(bench.aborts, 2);
+  EXPECT_EQ(bench.aborts, 3);
   EXPECT_EQ(bench.go_cycles.size(), 1U);
   EXPECT_EQ(bench.Read(kStatus), kBusy);  // the chip still says so
   bench.unit.busy = 0;
