@@ -1,9 +1,9 @@
 // The next token from the eight best logits (contract, section 12).
 //
 // `clear` empties the list. Logits then come at most one a cycle, ids rising; neither comes while
-// the unit works. `start` chooses and leaves the list as it is. `token` stays until the next
-// start. top_k = 1 is greedy, whatever the other settings. The list holds all that matters for
-// top_k 1 ... 8, because the weight falls with the logit.
+// the unit works. `start` chooses and leaves the list as it is; `token` then stays until the next
+// start (an empty list changes nothing). top_k = 1 is greedy, whatever the other settings. The list
+// holds all that matters for top_k 1 ... 8, because the weight falls with the logit.
 //
 // One multiplier serves every product: 20 of the random bits, 2 a candidate, 2 limits, 2 for the
 // target.
@@ -76,7 +76,7 @@ module etch_sampler #(
   localparam logic [2:0] RANDOM = 3'd1;  // 20: the draw, two cycles a round of Philox
   localparam logic [2:0] WEIGHT = 3'd2;  // 32: weights, four cycles a candidate
   localparam logic [2:0] LIMIT = 3'd3;   // 2: what top_p and min_p ask for
-  localparam logic [2:0] KEEP = 3'd4;    // 8: which candidates are kept
+  localparam logic [2:0] KEEP = 3'd4;    // 8: the weight of the candidates that are kept, a prefix
   localparam logic [2:0] TARGET = 3'd5;  // 2
   localparam logic [2:0] PICK = 3'd6;    // 8
 
@@ -87,15 +87,14 @@ module etch_sampler #(
 
   logic [31:0] c0, c1, c2, c3;  // Philox: counter, then the random bits
   logic [31:0] k0, k1;
-  logic [8*25-1:0] weights;     // 0: left, by the weight itself or by top_k
-  logic [3:0]  left;            // how many more top_k admits
+  logic [8*25-1:0] weights;     // 0: not a candidate, by the weight itself or by top_k
+  logic [3:0]  places;          // how many more top_k admits
   logic [27:0] total;           // weight of all candidates
   logic [45:0] wanted;          // total * top_p
   logic [41:0] least;           // weight of the first * min_p
-  logic [7:0]  kept;
   logic        ended;           // no later candidate is kept
-  logic [27:0] sum;             // weight of those kept; from TARGET on `target` is below it
-  logic [27:0] target;
+  logic [27:0] sum;             // weight of those kept
+  logic [27:0] target;          // below `sum`, so that PICK finds a candidate among those kept
   logic        found;
 
   // Which of the two cycles of a product, and which of the four of a weight.
@@ -123,7 +122,7 @@ module etch_sampler #(
   assign odd = count[0];
   assign part = count[1:0];
   assign candidate = stage == WEIGHT ? count[4:2] : count[2:0];
-  assign gap = logits[31:0] - logits[32*candidate+:32];
+  assign gap = stage == WEIGHT ? logits[31:0] - logits[32*candidate+:32] : '0;
   assign table_first = exp2_pair[24:0];
   assign table_step = exp2_pair[24:0] - exp2_pair[49:25];
   assign first_weight = weights[24:0];
@@ -169,12 +168,14 @@ module etch_sampler #(
 
     // w(d), in cycle 3.
     mantissa = table_first - interpolation;
-    if (!held[candidate] || vanishes || left == 4'd0) weight = '0;
-    else if (halvings == 5'd0) weight = mantissa;
-    else weight = 25'((26'(mantissa) + (26'd1 << (halvings - 5'd1))) >> halvings);
+    weight = '0;
+    if (stage == WEIGHT && held[candidate] && !vanishes && places != 4'd0) begin
+      if (halvings == 5'd0) weight = mantissa;
+      else weight = 25'((26'(mantissa) + (26'd1 << (halvings - 5'd1))) >> halvings);
+    end
 
-    keeps = !ended && candidate_weight != '0 &&
-            (kept == '0 ||
+    keeps = stage == KEEP && !ended && candidate_weight != '0 &&
+            (sum == '0 ||
              ({2'd0, sum, 16'd0} < wanted && {1'b0, candidate_weight, 16'd0} >= least));
   end
 
@@ -189,13 +190,11 @@ module etch_sampler #(
       c3 <= '0;
       k0 <= seed[31:0];
       k1 <= seed[63:32];
-      left <= top_k;
+      places <= top_k;
       total <= '0;
-      kept <= '0;
       ended <= 1'b0;
       sum <= '0;
       found <= 1'b0;
-      token <= ids[ID_BITS-1:0];
     end else if (stage != IDLE) begin
       count <= last ? '0 : count + 5'd1;
       if (last) stage <= stage == PICK ? IDLE : stage + 3'd1;
@@ -219,7 +218,7 @@ module etch_sampler #(
           if (part == 2'd3) begin
             weights[25*candidate+:25] <= weight;
             total <= total + 28'(weight);
-            if (weight != '0) left <= left - 4'd1;
+            if (weight != '0) places <= places - 4'd1;
           end
         end
         LIMIT:
@@ -227,14 +226,13 @@ module etch_sampler #(
         else wanted <= result[45:0];
         KEEP:
         if (keeps) begin
-          kept[candidate] <= 1'b1;
           sum <= sum + 28'(candidate_weight);
         end else if (candidate_weight != '0) begin
           ended <= 1'b1;
         end
         TARGET: target <= 28'((result + 64'(product[63:32])) >> 32);
         PICK:
-        if (kept[candidate] && !found) begin
+        if (!found) begin
           target <= target - 28'(candidate_weight);
           if (target < 28'(candidate_weight)) begin
             found <= 1'b1;

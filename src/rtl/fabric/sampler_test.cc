@@ -5,6 +5,7 @@
 #include <string>
 
 #include "Vetch_sampler.h"
+#include "numerics/attention.h"
 #include "numerics/fixed_point.h"
 #include "numerics/sampler.h"
 #include "rtl/fabric/unit_bench.h"
@@ -68,7 +69,7 @@ class SamplerUnit : public testing::Test {
     return static_cast<int32_t>(unit.token - first_id_);
   }
 
-  const numerics::FunctionTables tables_ = numerics::BuildFunctionTables();
+  numerics::FunctionTables tables_ = numerics::BuildFunctionTables();
   test::UnitBench<Vetch_sampler> bench_{0};
   uint32_t first_id_ = 0;  // id of the first logit
 };
@@ -206,6 +207,100 @@ TEST_F(SamplerUnit, LimitsMetExactly) {
           config.seed = 3;
           ASSERT_EQ(Choose(config, step, 0), numerics::Sample(logits, config, step, 0, tables_));
         }
+      }
+    }
+  }
+}
+
+uint64_t DrawOf(uint64_t seed, uint64_t step) {
+  const auto random =
+      numerics::Philox({static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32), 0, 0},
+                       {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  return (uint64_t{random[1]} << 32) | random[0];
+}
+
+// A draw so high that the last token with any weight is chosen shows that weight's last bit: where
+// it decides whether min_p keeps the token, and where it decides between 0 and 1.
+TEST_F(SamplerUnit, WeightsToTheLastBit) {
+  numerics::SamplingConfig config;
+  config.greedy = false;
+  config.inverse_temperature = 65536;
+  config.top_k = 8;
+  config.seed = 1;
+  constexpr uint64_t kStep = 19351156;
+  ASSERT_GT(DrawOf(config.seed, kStep), ~uint64_t{0} - (uint64_t{1} << 38));
+  Random random(23);
+  int cases = 0;
+  const auto check = [&](int64_t distance) {
+    const std::vector<int32_t> logits = {0, static_cast<int32_t>(-distance)};
+    Load(logits, random);
+    ASSERT_EQ(Choose(config, kStep, 0), numerics::Sample(logits, config, kStep, 0, tables_))
+        << distance;
+    ++cases;
+  };
+  for (int64_t distance = (24 << 16) + 65000; distance < (26 << 16) + 1000; distance += 7) {
+    config.min_p = 0;
+    check(distance);
+  }
+  check(25 << 16);
+  check((25 << 16) + 1);
+  for (int draw = 0; draw < 300'000; ++draw) {
+    const int64_t distance = Between(random, 0, 17 << 16);
+    const auto weight = static_cast<uint32_t>(numerics::Exp2Negative(distance, tables_));
+    if ((weight + 1) % 256 <= 1 && weight < (1 << 24) - 1) {
+      config.min_p = (weight + 1) / 256;
+      check(distance);
+    }
+  }
+  EXPECT_GT(cases, 10'000);
+}
+
+// Draws whose target is a running sum of weights, or one below it, and one whose low word decides.
+TEST_F(SamplerUnit, TargetsAtTheEdgeOfAToken) {
+  Random random(29);
+  struct Case {
+    uint64_t step;
+    size_t count;
+    uint64_t target;
+  };
+  constexpr uint64_t kWeight = 1 << 24;
+  for (const Case& test : {Case{2454180, 8, 3 * kWeight}, Case{4427064, 8, 6 * kWeight},
+                           Case{15368622, 8, 4 * kWeight - 1}, Case{38379636, 8, 3 * kWeight - 1},
+                           Case{4272906421, 5, 2 * kWeight}}) {
+    ASSERT_EQ(numerics::MultiplyHigh(DrawOf(1, test.step), test.count * kWeight), test.target);
+    const std::vector<int32_t> logits(test.count, 5);
+    Load(logits, random);
+    numerics::SamplingConfig config;
+    config.greedy = false;
+    config.top_k = 8;
+    config.seed = 1;
+    EXPECT_EQ(Choose(config, test.step, 0), static_cast<int32_t>(test.target / kWeight));
+    EXPECT_EQ(Choose(config, test.step, 0),
+              numerics::Sample(logits, config, test.step, 0, tables_));
+  }
+}
+
+// Weights that do not fall with the logit, as a damaged image's table gives them.
+TEST_F(SamplerUnit, AnyTableThatAReaderAdmits) {
+  Random random(31);
+  for (int table = 0; table < 300; ++table) {
+    const int bits = static_cast<int>(Between(random, 0, 24));
+    for (int32_t& entry : tables_.exp2) {
+      entry = static_cast<int32_t>(Between(random, 1, int64_t{1} << bits));
+    }
+    tables_.exp2[0] = 1 << 24;
+    std::sort(tables_.exp2.rbegin(), tables_.exp2.rend());
+    ASSERT_TRUE(numerics::Validate(tables_).has_value());
+    for (int list = 0; list < 20; ++list) {
+      std::vector<int32_t> logits(static_cast<size_t>(Between(random, 1, 8)));
+      for (int32_t& logit : logits) {
+        logit = static_cast<int32_t>(Between(random, 0, 8 << 16));
+      }
+      Load(logits, random);
+      for (uint64_t step = 0; step < 5; ++step) {
+        numerics::SamplingConfig config = RandomConfig(random, logits);
+        config.inverse_temperature = 65536;
+        ASSERT_EQ(Choose(config, step, 0), numerics::Sample(logits, config, step, 0, tables_));
       }
     }
   }
