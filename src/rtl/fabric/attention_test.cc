@@ -10,11 +10,11 @@
 namespace etch::rtl {
 namespace {
 
-constexpr int64_t kHeads = ETCH_N_HEADS;
-constexpr int64_t kKvHeads = ETCH_N_KV_HEADS;
-constexpr int64_t kHeadDim = ETCH_HEAD_DIM;
+constexpr int64_t kHeads = UNIT_N_HEADS;
+constexpr int64_t kKvHeads = UNIT_N_KV_HEADS;
+constexpr int64_t kHeadDim = UNIT_HEAD_DIM;
 constexpr int64_t kBlocks = numerics::HeadBlocks(kHeadDim);
-constexpr int64_t kRows = ETCH_ROWS;
+constexpr int64_t kRows = UNIT_ROWS;
 constexpr uint8_t kMaxKeyShift = 19;
 constexpr uint8_t kMaxValueShift = 25;
 
@@ -215,7 +215,7 @@ TEST_F(AttentionUnit, TakesTheLargestCodesShiftsAndSums) {
 
 // As many keys as the unit has room for, all of one weight.
 TEST_F(AttentionUnit, SumsAWholeContext) {
-  constexpr int64_t kKeys = std::min<int64_t>(ETCH_ROWS, ETCH_CONTEXT);
+  constexpr int64_t kKeys = std::min<int64_t>(UNIT_ROWS, UNIT_CONTEXT);
   for (const int code : {127, -127, 63}) {
     for (int64_t row = 0; row < kKeys; ++row) {
       LoadKey(row, Constant(kKvHeads, 8191, 3), Constant(kKvHeads, code, kMaxValueShift));

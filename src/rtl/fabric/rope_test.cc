@@ -13,10 +13,10 @@ namespace {
 
 using numerics::Rotation;
 
-constexpr int64_t kHeadDim = ETCH_HEAD_DIM;
+constexpr int64_t kHeadDim = UNIT_HEAD_DIM;
 constexpr int64_t kPairs = kHeadDim / 2;
 // Positions that the address of the high table can hold.
-constexpr int64_t kContext = std::min<int64_t>(1 << 17, ((1 << ETCH_HW) / kPairs) * 256);
+constexpr int64_t kContext = std::min<int64_t>(1 << 17, ((1 << UNIT_HW) / kPairs) * 256);
 
 uint64_t Pack(Rotation rotation) {
   return uint64_t{static_cast<uint32_t>(rotation.sine)} << 32 |

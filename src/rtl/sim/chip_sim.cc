@@ -91,15 +91,20 @@ class Chip {
     top_->s_tvalid = 0;
   }
 
-  // One cycle, whose result, if there is one, is taken.
-  bool Result(uint32_t* value, uint32_t* flags) {
-    top_->m_tready = 1;
+  // While the host is ready, a result is taken in each cycle in which there is one.
+  void SetReady(bool ready) {
+    top_->m_tready = ready;
     top_->eval();
+  }
+
+  // The result of this cycle, if there is one; then the next cycle.
+  bool TakeResult(uint32_t* value, uint32_t* flags) {
     const bool taken = top_->m_tvalid;
-    *value = top_->m_tdata;
-    *flags = static_cast<uint32_t>(top_->m_tuser) | (static_cast<uint32_t>(top_->m_tlast) << 1);
+    if (taken) {
+      *value = top_->m_tdata;
+      *flags = static_cast<uint32_t>(top_->m_tuser) | (static_cast<uint32_t>(top_->m_tlast) << 1);
+    }
     Tick();
-    top_->m_tready = 0;
     return taken;
   }
 
@@ -126,13 +131,14 @@ void Run(Chip& chip, uint32_t start, uint32_t limit) {
     Give(3);
     return;
   }
+  chip.SetReady(true);
   uint64_t cycles = 0;
   uint32_t quiet = 0;
   while (cycles < uint64_t{limit} * 1'000'000) {
     uint32_t value = 0;
     uint32_t flags = 0;
     ++cycles;
-    if (chip.Result(&value, &flags)) {
+    if (chip.TakeResult(&value, &flags)) {
       Give(1);
       Give(value);
       Give(flags);
@@ -142,16 +148,20 @@ void Run(Chip& chip, uint32_t start, uint32_t limit) {
       quiet = 0;
       continue;
     }
-    // The status is asked for when nothing has come for a while.
+    // The status is asked for when nothing has come for a while. Meanwhile results wait.
     if (++quiet % 256 == 0) {
+      chip.SetReady(false);
       uint32_t status = 0;
       chip.Read(kStatus, &status);
-      if ((status & 1) == 0 && !chip.Result(&value, &flags)) {
+      chip.SetReady(true);
+      if ((status & 1) == 0 && !chip.TakeResult(&value, &flags)) {
+        chip.SetReady(false);
         Give(0);
         return;
       }
     }
   }
+  chip.SetReady(false);
   Give(2);
 }
 
