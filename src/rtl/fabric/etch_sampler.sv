@@ -174,9 +174,9 @@ module etch_sampler #(
       else weight = 25'((26'(mantissa) + (26'd1 << (halvings - 5'd1))) >> halvings);
     end
 
+    // Always true of the first: top_p is at least 1, min_p less than 2^16.
     keeps = stage == KEEP && !ended && candidate_weight != '0 &&
-            (sum == '0 ||
-             ({2'd0, sum, 16'd0} < wanted && {1'b0, candidate_weight, 16'd0} >= least));
+            {2'd0, sum, 16'd0} < wanted && {1'b0, candidate_weight, 16'd0} >= least;
   end
 
   always_ff @(posedge clk) begin
