@@ -2,7 +2,7 @@
 // 0 ... position. Owns the queries, both caches and the scores. Codes come one a cycle, block
 // after block from index 0 of a vector; a start may follow in the cycle after the last.
 //
-// A head takes five steps: scores of all keys, with their maximum and the largest shift of each
+// A head takes four steps: scores of all keys, with their maximum and the largest shift of each
 // block of the values (one block of one key a cycle); weights, and sums of weighted values (alike);
 // the reciprocal of the sum of weights; results, one channel a cycle.
 //
@@ -251,6 +251,14 @@ module etch_attention #(
 
   // ---- Scores.
 
+  // 28 bits each, sign extended.
+  function automatic logic [BLOCK*32-1:0] products_of(
+      input logic [KEY_BITS-1:0] left, input logic [KEY_BITS-1:0] right);
+    for (int i = 0; i < BLOCK; i++) begin
+      products_of[i*32+:32] = 32'($signed(left[i*14+:14])) * 32'($signed(right[i*14+:14]));
+    end
+  endfunction
+
   function automatic logic signed [31:0] dot_of(input logic [BLOCK*32-1:0] terms);
     dot_of = 32'sd0;
     for (int i = 0; i < BLOCK; i++) dot_of = dot_of + $signed(terms[i*32+:32]);
@@ -271,7 +279,7 @@ module etch_attention #(
     end
   endfunction
 
-  logic [BLOCK*32-1:0] products;  // 28 bits each, signs extended
+  logic [BLOCK*32-1:0] products;
   logic [5:0] shift_2;
   logic [5:0] shift_3;
   logic signed [31:0] dot;
@@ -287,10 +295,7 @@ module etch_attention #(
   always_ff @(posedge clk) begin
     if (phase == SCORES) begin
       if (valid[1]) begin
-        for (int i = 0; i < BLOCK; i++) begin
-          products[i*32+:32] <=
-              32'($signed(query_word[i*14+:14])) * 32'($signed(key_word[i*14+:14]));
-        end
+        products <= products_of(query_word[KEY_BITS-1:0], key_word[KEY_BITS-1:0]);
         shift_2 <= 6'(query_word[KEY_BITS+:5]) + 6'(key_word[KEY_BITS+:5]);
         for (int b = 0; b < BLOCKS; b++) begin
           if (block_1 == BW'(b) && value_shift > largest_shifts[b*5+:5]) begin
@@ -320,14 +325,16 @@ module etch_attention #(
 
   // ---- Weights and sums.
 
-  function automatic logic [63:0] accumulated(
-      input logic signed [SUM_BITS-1:0] sum, input logic signed [38:0] key_weight,
-      input logic signed [7:0] code);
-    logic signed [38:0] product;
-    logic signed [SUM_BITS-1:0] next;
-    product = key_weight * 39'(code);
-    next = sum + SUM_BITS'(product);
-    accumulated = 64'(next);
+  // Sums of a block, and a key's codes times its weight. Each lane has SUM_BITS, sign extended.
+  function automatic logic [BLOCK*64-1:0] accumulated(
+      input logic [BLOCK*64-1:0] old_sums, input logic signed [31:0] key_weight,
+      input logic [VALUE_BITS-1:0] codes);
+    logic signed [SUM_BITS-1:0] sum;
+    for (int i = 0; i < BLOCK; i++) begin
+      sum = $signed(old_sums[i*64+:SUM_BITS]) +
+            SUM_BITS'(64'(key_weight) * 64'($signed(codes[i*8+:8])));
+      accumulated[i*64+:64] = 64'(sum);
+    end
   endfunction
 
   logic [31:0] distance;
@@ -343,7 +350,8 @@ module etch_attention #(
   logic [24:0] weight;
   logic [30:0] aligned_weight;
   logic [WEIGHT_BITS-1:0] weight_sum;
-  logic [HEAD_DIM*64-1:0] sums;  // SUM_BITS each, signs extended
+  logic summing;  // the first key has been added
+  logic [BLOCK*64-1:0] sums[0:BLOCKS-1];
 
   wire [24:0] rounded_step = 25'((step_4 + 35'd512) >> 10);
   wire [4:0] spread = shift_of(largest_shifts, blocks[5*BW+:BW]) - value_shift;
@@ -371,21 +379,14 @@ module etch_attention #(
       if (first_6) weight_sum <= weight_sum + WEIGHT_BITS'(weight);
       if (valid[6]) aligned_weight <= 31'(round_shift({33'd0, weight, 6'd0}, 6'(spread)));
       if (valid[7]) begin
-        for (int b = 0; b < BLOCKS; b++) begin
-          if (block_7 == BW'(b)) begin
-            for (int i = 0; i < BLOCK; i++) begin
-              if (b * BLOCK + i < HEAD_DIM) begin
-                sums[(b*BLOCK+i)*64+:64] <= accumulated(
-                    sums[(b*BLOCK+i)*64+:SUM_BITS], 39'(aligned_weight), value_codes[i*8+:8]);
-              end
-            end
-          end
-        end
+        sums[block_7] <=
+            accumulated(summing ? sums[block_7] : '0, 32'(aligned_weight), value_codes);
+        if (last_7) summing <= 1'b1;
       end
     end
     if (start || head_done) begin
       weight_sum <= '0;
-      for (int i = 0; i < HEAD_DIM; i++) sums[i*64+:64] <= 64'd0;
+      summing <= 1'b0;
     end
   end
 
@@ -440,6 +441,7 @@ module etch_attention #(
   logic [5:0] result_shift_2;
   logic [5:0] result_shift_3;
 
+  wire [BW-1:0] result_block = BW'(channel >> 5);
   wire asking_result = phase == RESULTS && !result_asked;
 
   always_ff @(posedge clk) begin
@@ -449,8 +451,8 @@ module etch_attention #(
       if (asking_result) begin
         channel <= channel + 1'b1;
         if (channel == CW'(HEAD_DIM - 1)) result_asked <= 1'b1;
-        chosen <= sums[{channel, 6'd0}+:SUM_BITS];
-        result_shift_1 <= 6'd54 - 6'(shift_of(largest_shifts, BW'(channel >> 5)));
+        chosen <= SUM_BITS'(sums[result_block] >> {channel[LW-1:0], 6'd0});
+        result_shift_1 <= 6'd54 - 6'(shift_of(largest_shifts, result_block));
       end
       if (result_valid[1]) begin
         shifted_sum <= 33'(round_shift(64'(chosen), sum_shift));
