@@ -25,7 +25,7 @@ void AddInfo(CLI::App& app, int* exit_code) {
     if (*json) {
       PrintJson(nlohmann::ordered_json({{"version", ETCH_VERSION},
                                         {"numeric_contract", 1},
-                                        {"backends", {"cpu", "reference", "float"}},
+                                        {"backends", {"cpu", "reference", "float", "rtl"}},
                                         {"isa", sets},
                                         {"threads", threads}}));
     } else {

@@ -6,6 +6,13 @@
 #include "image/writer.h"
 
 namespace etch::cli {
+namespace {
+
+// Of a chip that is built for a run.
+constexpr int64_t kChipSessions = 4;
+constexpr int64_t kChipRank = 32;
+
+}  // namespace
 
 const std::string& OwnImage() {
   static const std::string path = image::HasAppendedImage("/proc/self/exe") ? "/proc/self/exe" : "";
@@ -21,7 +28,7 @@ void AddRunOptions(CLI::App& command, RunOptions& options, bool with_adapters) {
   command
       .add_option("--backend", options.backend,
                   "cpu (threaded integers), reference (the contract as written, slow), "
-                  "float (the floating-point twin)")
+                  "float (the floating-point twin), rtl (the chip, simulated by Verilator)")
       ->capture_default_str();
   command.add_option("-t,--threads", options.threads, "Threads; 0: one for each processor")
       ->check(CLI::Range(0, 1024))
@@ -34,6 +41,9 @@ void AddRunOptions(CLI::App& command, RunOptions& options, bool with_adapters) {
                   "Longest sequence in tokens, prompt and answer; 0: the model's, at most 4096")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command.add_option("--chip", options.chip,
+                     "Folder that `etch rtl --verify` wrote, for --backend rtl. Default: a chip is "
+                     "built for this run, which takes half a minute");
   if (with_adapters) {
     command.add_option("--adapter", options.adapters,
                        "LoRA adapter: a PEFT directory or a .gguf, with an optional weight "
@@ -57,7 +67,15 @@ void AddSpeculateOption(CLI::App& command, engine::Speculation& speculation) {
 
 Result<LoadedModel> LoadModel(const RunOptions& options, const std::function<bool()>& interrupted) {
   LoadedModel model;
-  ETCH_ASSIGN_OR_RETURN(const engine::BackendKind backend, engine::ParseBackend(options.backend));
+  const bool is_chip = options.backend == "rtl";
+  if (!is_chip && !options.chip.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "--chip is for --backend rtl");
+  }
+  engine::EngineOptions engine_options{
+      engine::BackendKind::kCpu, options.threads, options.isa, options.context, interrupted};
+  if (!is_chip) {
+    ETCH_ASSIGN_OR_RETURN(engine_options.backend, engine::ParseBackend(options.backend));
+  }
   ETCH_ASSIGN_OR_RETURN(image::Image image, image::Image::Open(options.image, options.threads));
   model.image = std::make_unique<image::Image>(std::move(image));
   ETCH_ASSIGN_OR_RETURN(model.tokenizer, text::Tokenizer::Create(model.image->vocabulary()));
@@ -65,9 +83,16 @@ Result<LoadedModel> LoadModel(const RunOptions& options, const std::function<boo
   if (!source.empty()) {
     ETCH_ASSIGN_OR_RETURN(model.chat_template, text::ChatTemplate::Parse(source));
   }
-  ETCH_ASSIGN_OR_RETURN(model.engine,
-                        engine::Engine::Create(*model.image, {backend, options.threads, options.isa,
-                                                              options.context, interrupted}));
+  if (is_chip) {
+    plan::Choices choices;
+    choices.context = options.context;
+    choices.sessions = kChipSessions;
+    choices.adapter_rank = std::min(kChipRank, model.image->config().dim);
+    ETCH_ASSIGN_OR_RETURN(model.chip, LoadedChip::Load(*model.image, options.chip, choices));
+    ETCH_ASSIGN_OR_RETURN(model.engine, model.chip->MakeEngine(*model.image, engine_options));
+  } else {
+    ETCH_ASSIGN_OR_RETURN(model.engine, engine::Engine::Create(*model.image, engine_options));
+  }
   for (const std::string& text : options.adapters) {
     ETCH_ASSIGN_OR_RETURN(const adapter::AdapterArgument argument,
                           adapter::ParseAdapterArgument(text));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "cli/loaded_chip.h"
 #include "engine/engine.h"
 #include "engine/speculation.h"
 #include "image/image.h"
@@ -26,6 +27,7 @@ struct RunOptions {
   std::string isa;
   int threads = 0;
   int64_t context = 0;
+  std::string chip;  // folder of a chip, for the rtl backend
   std::vector<std::string> adapters;  // PATH or PATH=WEIGHT
 };
 
@@ -38,6 +40,7 @@ struct LoadedModel {
   std::unique_ptr<image::Image> image;
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::optional<text::ChatTemplate> chat_template;  // absent when the model has none
+  std::unique_ptr<LoadedChip> chip;  // behind the engine of the rtl backend; otherwise null
   std::unique_ptr<engine::Engine> engine;
   std::vector<engine::ActiveAdapter> adapters;
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "adapter/adapter.h"
@@ -10,6 +11,7 @@
 #include "cli/loaded_model.h"
 #include "cli/terminal.h"
 #include "plan/hardware_plan.h"
+#include "rtl/audit.h"
 #include "rtl/chip_writer.h"
 #include "rtl/simulation.h"
 #include "rtl/verify.h"
@@ -33,9 +35,11 @@ struct Options {
 
 struct Outcome {
   rtl::ChipReport chip;
+  rtl::AuditReport audit;
   rtl::VerifyReport verify;
+  double build_seconds = 0.0;
   int64_t base_cycles = 0;
-  int64_t adapter_cycles = 0;
+  int64_t adapter_cycles = 0;  // 0: a chip without adapters
 };
 
 // Every prompt with the base and with each adapter in turn, greedily and by top-k in turn; together
@@ -92,12 +96,16 @@ Result<std::vector<rtl::VerifyCase>> Cases(const Options& options, const image::
 }
 
 Status Verify(const Options& options, const image::Image& image, const plan::HardwarePlan& plan,
-              rtl::VerifyReport& report) {
+              Outcome& outcome) {
   ETCH_ASSIGN_OR_RETURN(const std::vector<rtl::VerifyCase> cases, Cases(options, image, plan));
   if (!options.quiet && !options.json) {
     fmt::print(stderr, "building the simulation\n");
   }
+  ETCH_ASSIGN_OR_RETURN(outcome.audit, rtl::AuditMasks(image, plan, options.out));
+  const auto begin = std::chrono::steady_clock::now();
   ETCH_TRY(rtl::BuildSimulation(options.out));
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  outcome.build_seconds = seconds.count();
   ETCH_ASSIGN_OR_RETURN(rtl::Simulation simulation, rtl::Simulation::Start(options.out, plan));
   engine::EngineOptions engine_options;
   engine_options.threads = options.threads;
@@ -106,8 +114,8 @@ Status Verify(const Options& options, const image::Image& image, const plan::Har
   ProgressLine progress(options.quiet || options.json);
   const ProgressFn tell = progress.Callback();
   for (const rtl::VerifyCase& test : cases) {
-    ETCH_TRY(rtl::VerifyOne(simulation, *engine, plan, test, report));
-    if (!tell({"verifying", report.tokens, options.tokens, "tokens"})) {
+    ETCH_TRY(rtl::VerifyOne(simulation, *engine, plan, test, outcome.verify));
+    if (!tell({"verifying", outcome.verify.tokens, options.tokens, "tokens"})) {
       return Fail(ErrorCode::kCancelled, "interrupted");
     }
   }
@@ -120,12 +128,19 @@ Result<Outcome> Run(const Options& options) {
   ETCH_ASSIGN_OR_RETURN(const plan::HardwarePlan plan, plan::MakePlan(image, options.choices));
   Outcome outcome;
   outcome.base_cycles = plan::TokenCycles(plan, 0, false, true);
-  outcome.adapter_cycles = plan::TokenCycles(plan, 0, true, true);
+  if (plan.fabric.rank > 0) {
+    outcome.adapter_cycles = plan::TokenCycles(plan, 0, true, true);
+  }
   ETCH_ASSIGN_OR_RETURN(outcome.chip, rtl::WriteChip(image, plan, options.out));
   if (options.verify) {
-    ETCH_TRY(Verify(options, image, plan, outcome.verify));
+    ETCH_TRY(Verify(options, image, plan, outcome));
   }
   return outcome;
+}
+
+std::string CyclesText(int64_t cycles) {
+  return fmt::format("{} cycles: {:.0f} tokens/s at 1 GHz", cycles,
+                     1e9 / static_cast<double>(cycles));
 }
 
 int Execute(const Options& options) {
@@ -134,40 +149,54 @@ int Execute(const Options& options) {
     return Report(outcome.error());
   }
   const rtl::VerifyReport& verify = outcome->verify;
-  const double tokens = static_cast<double>(std::max<int64_t>(1, verify.tokens));
+  const double positions = static_cast<double>(std::max<int64_t>(1, verify.positions));
   if (options.json) {
     nlohmann::ordered_json json = {
         {"out", options.out},
         {"fabric_xxh3", fmt::format("{:016x}", outcome->chip.fabric_hash)},
         {"masks_xxh3", fmt::format("{:016x}", outcome->chip.mask_hash)},
-        {"first_token_cycles", outcome->base_cycles}};
+        {"first_token_cycles", outcome->base_cycles},
+        {"first_token_cycles_adapter", nullptr}};
+    if (outcome->adapter_cycles > 0) {
+      json["first_token_cycles_adapter"] = outcome->adapter_cycles;
+    }
     if (options.verify) {
+      json["audited_weights"] = outcome->audit.weights;
+      json["audited_wrong"] = outcome->audit.wrong;
+      json["build_s"] = outcome->build_seconds;
       json["tokens"] = verify.tokens;
+      json["positions"] = verify.positions;
       json["logits"] = verify.logits;
       json["mismatches"] = verify.mismatches;
-      json["cycles_per_token"] = static_cast<double>(verify.cycles) / tokens;
-      json["planned_cycles_per_token"] = static_cast<double>(verify.planned_cycles) / tokens;
-      json["tokens_per_s"] = tokens / verify.seconds;
+      json["cycles_per_token"] = static_cast<double>(verify.cycles) / positions;
+      json["planned_cycles_per_token"] = static_cast<double>(verify.planned_cycles) / positions;
+      json["tokens_per_s"] = positions / verify.seconds;
     }
     PrintJson(json);
   } else if (!options.quiet) {
     fmt::print("chip         {}\nfabric       {:016x}\nmasks        {:016x}, {}\n", options.out,
                outcome->chip.fabric_hash, outcome->chip.mask_hash,
                HumanBytes(static_cast<double>(outcome->chip.mask_bytes)));
-    fmt::print("first token  {} cycles, {} with an adapter: {:.0f} and {:.0f} tokens/s at 1 GHz\n",
-               outcome->base_cycles, outcome->adapter_cycles,
-               1e9 / static_cast<double>(outcome->base_cycles),
-               1e9 / static_cast<double>(outcome->adapter_cycles));
+    fmt::print("first token  {}\n", CyclesText(outcome->base_cycles));
+    if (outcome->adapter_cycles > 0) {
+      fmt::print("  adapter    {}\n", CyclesText(outcome->adapter_cycles));
+    }
     if (options.verify) {
+      fmt::print("audited      {} weights, {} parameters: {} differ from the image\n",
+                 outcome->audit.weights, outcome->audit.parameters, outcome->audit.wrong);
       fmt::print("verified     {} tokens, {} logits: {} differ\n", verify.tokens, verify.logits,
                  verify.mismatches);
       fmt::print("cycles       {}, planned {}\n", verify.cycles, verify.planned_cycles);
-      fmt::print("simulated    {:.1f} tokens/s\n", tokens / verify.seconds);
+      fmt::print("simulated    {:.1f} tokens/s, built in {}\n", positions / verify.seconds,
+                 HumanSeconds(outcome->build_seconds));
     }
   }
-  if (verify.mismatches > 0 || verify.cycles != verify.planned_cycles) {
+  if (outcome->audit.wrong > 0 || verify.mismatches > 0 ||
+      verify.cycles != verify.planned_cycles) {
     fmt::print(stderr, "etch: the chip differs from {}\n",
-               verify.mismatches > 0 ? "the engine: " + verify.first_mismatch : "its plan");
+               outcome->audit.wrong > 0 ? "the image: " + outcome->audit.first_wrong
+               : verify.mismatches > 0  ? "the engine: " + verify.first_mismatch
+                                        : "its plan");
     return kExitFailed;
   }
   return 0;

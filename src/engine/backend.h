@@ -45,8 +45,9 @@ class Backend {
   // kNoSpace when the memory cannot be had.
   virtual Result<std::unique_ptr<SessionState>> NewState(int64_t context) const = 0;
   // Runs all columns in one pass over the base. Entries of the context beyond a column's position
-  // are overwritten. False when it was interrupted: those entries and the logits then hold nothing.
-  virtual bool Forward(std::span<const Column> columns, const Interrupted& interrupted) = 0;
+  // are overwritten. kCancelled when it was interrupted: those entries and the logits then hold
+  // nothing, as after any other error, which only a backend outside of this process has.
+  virtual Status Forward(std::span<const Column> columns, const Interrupted& interrupted) = 0;
   virtual int64_t kv_bytes_per_token() const = 0;
   virtual std::string isa() const { return "scalar"; }
   virtual int threads() const { return 1; }

@@ -107,28 +107,35 @@ Result<std::unique_ptr<Engine>> Engine::Create(const image::Image& image,
     return Fail(ErrorCode::kInvalidArgument, "context {} is not in 1 to {}, the model's own",
                 options.context, config.context);
   }
-  std::unique_ptr<Engine> engine(new Engine());
-  engine->image_ = &image;
-  engine->interrupted_ = options.interrupted;
+  std::unique_ptr<Backend> backend;
   switch (options.backend) {
     case BackendKind::kReference:
-      engine->backend_ = MakeReferenceBackend(image);
+      backend = MakeReferenceBackend(image);
       break;
     case BackendKind::kFloat:
-      engine->backend_ = MakeFloatBackend(image, options.threads);
+      backend = MakeFloatBackend(image, options.threads);
       break;
     case BackendKind::kCpu: {
-      ETCH_ASSIGN_OR_RETURN(engine->backend_, MakeCpuBackend(image, options.threads, options.isa));
+      ETCH_ASSIGN_OR_RETURN(backend, MakeCpuBackend(image, options.threads, options.isa));
       break;
     }
   }
+  return Over(image, std::move(backend), std::string(BackendName(options.backend)), options);
+}
+
+std::unique_ptr<Engine> Engine::Over(const image::Image& image, std::unique_ptr<Backend> backend,
+                                     std::string name, const EngineOptions& options) {
+  std::unique_ptr<Engine> engine(new Engine());
+  engine->image_ = &image;
+  engine->interrupted_ = options.interrupted;
   engine->info_ = {
-      std::string(BackendName(options.backend)),
-      engine->backend_->isa(),
-      engine->backend_->threads(),
-      options.context > 0 ? options.context : std::min(config.context, kDefaultContext),
-      engine->backend_->kv_bytes_per_token(),
-      engine->backend_->phases_per_token()};
+      std::move(name),
+      backend->isa(),
+      backend->threads(),
+      options.context > 0 ? options.context : std::min(image.config().context, kDefaultContext),
+      backend->kv_bytes_per_token(),
+      backend->phases_per_token()};
+  engine->backend_ = std::move(backend);
   return engine;
 }
 
@@ -177,11 +184,11 @@ Status Engine::Forward(std::span<const Step> steps) {
   }
   for (std::span<const Column> rest = columns_; !rest.empty();) {
     const size_t now = std::min(rest.size(), static_cast<size_t>(kMaxColumns));
-    if (!backend_->Forward(rest.first(now), interrupted_)) {
+    if (Status status = backend_->Forward(rest.first(now), interrupted_); !status) {
       for (const Step& step : steps) {
         step.session->logit_rows_ = 0;
       }
-      return Fail(ErrorCode::kCancelled, "interrupted");
+      return status;
     }
     rest = rest.subspan(now);
   }

@@ -114,6 +114,10 @@ class Engine {
   // `image` must outlive the engine. kUnsupported for a source image on an integer backend.
   static Result<std::unique_ptr<Engine>> Create(const image::Image& image,
                                                 const EngineOptions& options);
+  // An engine over a backend of someone else's, which it calls `name`; of the options, context and
+  // interrupted count.
+  static std::unique_ptr<Engine> Over(const image::Image& image, std::unique_ptr<Backend> backend,
+                                      std::string name, const EngineOptions& options);
   ~Engine();
 
   // kInvalidArgument when the context is longer than the model's; kNoSpace when its memory cannot

@@ -6,13 +6,15 @@
 #include <array>
 
 #include "base/atomic_folder.h"
+#include "rtl/chip_folder.h"
 #include "rtl/fabric_files.h"
 #include "rtl/masks.h"
 
 namespace etch::rtl {
 namespace {
 
-constexpr std::array<std::string_view, 4> kOwnNames = {"fabric", "masks", "sim", "README.md"};
+constexpr std::array<std::string_view, 5> kOwnNames = {"fabric", "masks", "sim", "chip.json",
+                                                       "README.md"};
 
 class Hash {
  public:
@@ -82,6 +84,7 @@ Result<ChipReport> WriteChip(const image::Image& image, const plan::HardwarePlan
   }
   report.mask_hash = masks.value();
   ETCH_TRY(folder.Write("sim/chip_sim.cc", SimSource()));
+  ETCH_TRY(folder.Write("chip.json", ChipJson(image, plan.fabric.choices)));
   ETCH_TRY(folder.Write("README.md", Readme(image, plan)));
   ETCH_TRY(folder.Commit());
   return report;

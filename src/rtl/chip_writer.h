@@ -5,6 +5,7 @@
 //   fabric/   SystemVerilog that depends on the shape only: the fabric and etch_top.sv
 //   masks/    etch_masks.sv and the contents of its memories: the model
 //   sim/      a program around the verilated chip, which rtl/simulation.h speaks to
+//   chip.json the choices, and of which image it is
 //   README.md
 
 #include <filesystem>

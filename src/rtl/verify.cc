@@ -56,6 +56,7 @@ Status VerifyOne(Simulation& simulation, engine::Engine& engine, const plan::Har
     const bool with_adapter = test.adapter != nullptr;
     for (size_t token = 0; token < next.size(); ++token) {
       const int64_t position = session->position() + static_cast<int64_t>(token);
+      ++report.positions;
       report.planned_cycles +=
           plan::TokenCycles(plan, position, with_adapter, token + 1 == next.size());
     }

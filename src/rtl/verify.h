@@ -27,6 +27,7 @@ struct VerifyCase {
 
 struct VerifyReport {
   int64_t tokens = 0;      // drawn by the chip
+  int64_t positions = 0;   // tokens that went through it, those of prompts too
   int64_t logits = 0;      // compared
   int64_t mismatches = 0;  // tokens and logits that differ
   std::string first_mismatch;

@@ -60,7 +60,7 @@ class CpuBackend : public Backend {
   int threads() const override { return pool_.threads(); }
   // Eight a layer, SwiGLU counted with gate and up; the embedding, the last norm and the head.
   int64_t phases_per_token() const override { return 8 * config_.n_layers + 3; }
-  bool Forward(std::span<const Column> columns, const Interrupted& interrupted) override;
+  Status Forward(std::span<const Column> columns, const Interrupted& interrupted) override;
 
  private:
   void Embed(std::span<const Column> columns);
@@ -94,19 +94,19 @@ class CpuBackend : public Backend {
   std::vector<int64_t> wanted_;
 };
 
-bool CpuBackend::Forward(std::span<const Column> columns, const Interrupted& interrupted) {
+Status CpuBackend::Forward(std::span<const Column> columns, const Interrupted& interrupted) {
   count_ = std::ssize(columns);
   adapters_.Reset(columns);
   Embed(columns);
   for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
     if (interrupted && interrupted()) {
-      return false;
+      return Fail(ErrorCode::kCancelled, "interrupted");
     }
     AttentionBlock(columns, layer);
     FeedForwardBlock(layer);
   }
   Head(columns);
-  return true;
+  return {};
 }
 
 void CpuBackend::Embed(std::span<const Column> columns) {

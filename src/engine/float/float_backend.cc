@@ -47,7 +47,7 @@ class FloatBackend : public Backend {
     return config_.n_layers * config_.kv_dim() * 2 * static_cast<int64_t>(sizeof(float));
   }
   int threads() const override { return pool_.threads(); }
-  bool Forward(std::span<const Column> columns, const Interrupted& interrupted) override;
+  Status Forward(std::span<const Column> columns, const Interrupted& interrupted) override;
 
  private:
   void ForwardRun(std::span<const Column> columns);
@@ -63,10 +63,10 @@ class FloatBackend : public Backend {
   ThreadPool pool_;
 };
 
-bool FloatBackend::Forward(std::span<const Column> columns, const Interrupted& interrupted) {
+Status FloatBackend::Forward(std::span<const Column> columns, const Interrupted& interrupted) {
   while (!columns.empty()) {
     if (interrupted && interrupted()) {
-      return false;
+      return Fail(ErrorCode::kCancelled, "interrupted");
     }
     size_t run = 1;
     while (run < columns.size() && columns[run].state == columns.front().state) {
@@ -75,7 +75,7 @@ bool FloatBackend::Forward(std::span<const Column> columns, const Interrupted& i
     ForwardRun(columns.first(run));
     columns = columns.subspan(run);
   }
-  return true;
+  return {};
 }
 
 // Consecutive tokens of one session.

@@ -29,14 +29,14 @@ class ReferenceBackend : public Backend {
     return KvCache::Create(config_, context);
   }
   int64_t kv_bytes_per_token() const override { return KvCache::BytesPerToken(config_); }
-  bool Forward(std::span<const Column> columns, const Interrupted& interrupted) override {
+  Status Forward(std::span<const Column> columns, const Interrupted& interrupted) override {
     for (const Column& column : columns) {
       if (interrupted && interrupted()) {
-        return false;
+        return Fail(ErrorCode::kCancelled, "interrupted");
       }
       ForwardToken(column);
     }
-    return true;
+    return {};
   }
 
  private:

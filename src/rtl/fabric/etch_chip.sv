@@ -349,6 +349,9 @@ module etch_chip #(
     assign adapter_w_addr = '0;
     assign adapter_shift_addr = '0;
     assign adapter_w_data = '0;
+    logic unused_without_adapter;
+    assign unused_without_adapter = &{1'b0, adapter_weight, load_address, load_data, load_target,
+                                      from_inner, is_add, slot_word, slot_row, inner_max_shift};
   end
 
   // Rotation.

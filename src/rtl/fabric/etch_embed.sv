@@ -34,7 +34,7 @@ module etch_embed #(
 
   // Step 0: addresses.
   logic issuing, plane;
-  logic [15:0] column;
+  logic [AW-1:0] column;
   logic [LW-1:0] lane;
   logic last_plane;
   logic [31:0] tile;
@@ -46,7 +46,7 @@ module etch_embed #(
 
   // Step 1: words arrive; the lane's code, table and scale.
   logic s1_valid, s1_plane;
-  logic [15:0] s1_column;
+  logic [AW-1:0] s1_column;
   logic [2:0] code;
   logic [5:0] param;
   // Step 2: the level. Step 3: times the scale. Step 4: times the row's mantissa. Step 5: written.
@@ -58,15 +58,15 @@ module etch_embed #(
   logic signed [13:0] s4_weight;
   logic signed [63:0] s5_product;
   logic signed [9:0] s5_exponent;
-  logic [15:0] s2_column, s3_column, s4_column, s5_column;
+  logic [AW-1:0] s2_column, s3_column, s4_column, s5_column;
   logic signed [5:0] table_level;
 
   always_comb begin
     code = code_word[3*lane+:3];
     param = param_word[6*lane+:6];
     table_level = levels[6*{s2_param[5], s2_code}+:6];
-    w_en = s5_valid && s5_column < 16'(n);
-    w_addr = w_en ? dst + AW'(s5_column) : '0;
+    w_en = s5_valid && s5_column < n;
+    w_addr = w_en ? dst + s5_column : '0;
     w_data = w_en ? saturate_scaled(s5_product, s5_exponent) : '0;
   end
 
@@ -75,10 +75,10 @@ module etch_embed #(
       code_addr <= code_addr + 32'd1;
       plane <= !last_plane;
       if (last_plane) begin
-        column <= column + 16'd1;
+        column <= column + 1'b1;
         if (column[4:0] == 5'd31) begin
           param_addr <= param_addr + 32'd1;
-          if (column[14:5] + 10'd1 == groups) begin
+          if (10'(column >> 5) + 10'd1 == groups) begin
             issuing <= 1'b0;
             code_addr <= '0;
             param_addr <= '0;
