@@ -111,7 +111,7 @@ module etch_chip #(
   logic [PC_BITS-1:0] step_addr;
   logic [255:0] step_word, step;
   logic [15:0] starts;
-  logic unit_done, sequencer_busy, token_valid;
+  logic unit_done, sequencer_busy, token_valid, token_ready;
   logic [ID_BITS-1:0] token, sampled;
 
   etch_sequencer #(
@@ -420,7 +420,7 @@ module etch_chip #(
   logic [32:0] queue[0:QUEUE-1];
   logic [3:0] queue_in, queue_out;
   logic [4:0] queued;
-  logic take_logit, take_token, give, token_ready;
+  logic take_logit, take_token, give;
 
   assign take_logit = logit_valid && send_logits;
   assign token_ready = queued < 5'd15 && !take_logit;
