@@ -51,10 +51,8 @@ Result<std::vector<rtl::VerifyCase>> Cases(const Options& options, const image::
   std::vector<std::shared_ptr<const engine::AdapterWeights>> adapters = {nullptr};
   for (const std::string& path : options.adapters) {
     ETCH_ASSIGN_OR_RETURN(auto weights, adapter::LoadAdapter(path, image.config()));
+    ETCH_TRY(rtl::CheckAdapter(plan.fabric, *weights));
     adapters.push_back(std::move(weights));
-  }
-  if (std::ssize(adapters) > 1 && plan.fabric.rank == 0) {
-    return Fail(ErrorCode::kInvalidArgument, "--adapter: this chip has no adapters");
   }
   const std::vector<std::string> prompts =
       options.prompts.empty()
@@ -96,8 +94,7 @@ Result<std::vector<rtl::VerifyCase>> Cases(const Options& options, const image::
 }
 
 Status Verify(const Options& options, const image::Image& image, const plan::HardwarePlan& plan,
-              Outcome& outcome) {
-  ETCH_ASSIGN_OR_RETURN(const std::vector<rtl::VerifyCase> cases, Cases(options, image, plan));
+              const std::vector<rtl::VerifyCase>& cases, Outcome& outcome) {
   if (!options.quiet && !options.json) {
     fmt::print(stderr, "building the simulation\n");
   }
@@ -131,9 +128,13 @@ Result<Outcome> Run(const Options& options) {
   if (plan.fabric.rank > 0) {
     outcome.adapter_cycles = plan::TokenCycles(plan, 0, true, true);
   }
+  std::vector<rtl::VerifyCase> cases;
+  if (options.verify) {
+    ETCH_ASSIGN_OR_RETURN(cases, Cases(options, image, plan));
+  }
   ETCH_ASSIGN_OR_RETURN(outcome.chip, rtl::WriteChip(image, plan, options.out));
   if (options.verify) {
-    ETCH_TRY(Verify(options, image, plan, outcome));
+    ETCH_TRY(Verify(options, image, plan, cases, outcome));
   }
   return outcome;
 }

@@ -144,6 +144,18 @@ Status BuildSimulation(const fs::path& folder) {
   return {};
 }
 
+Status CheckAdapter(const plan::Fabric& fabric, const engine::AdapterWeights& adapter) {
+  for (const engine::AdapterLinear& linear : adapter.linears) {
+    if (linear.rank_padded > fabric.rank) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "adapter \"{}\": rank {} is above the {} of the chip's adapter memory; "
+                  "`etch rtl --adapter-rank` makes it larger",
+                  adapter.name, linear.rank, fabric.rank);
+    }
+  }
+  return {};
+}
+
 struct Simulation::Process {
   pid_t id = -1;
   File socket;
@@ -259,17 +271,13 @@ Status Simulation::Stream(uint32_t target, uint32_t address, std::span<const uin
 
 Status Simulation::LoadAdapter(int64_t slot, const engine::AdapterWeights& adapter) {
   const plan::Fabric& fabric = plan_->fabric;
+  ETCH_TRY(CheckAdapter(fabric, adapter));
   std::vector<uint32_t> codes(static_cast<size_t>(fabric.slot_words * 8));
   std::vector<uint32_t> rows(static_cast<size_t>(fabric.slot_rows));
   for (const plan::AdapterPlace& place : plan_->adapter) {
     const engine::AdapterLinear& linear = adapter.Linear(place.layer, place.role);
     if (linear.rank == 0) {
       continue;
-    }
-    if (linear.rank_padded > fabric.rank) {
-      return Fail(ErrorCode::kInvalidArgument,
-                  "{}: rank {} is above the {} of the chip's adapter memory", adapter.name,
-                  linear.rank, fabric.rank);
     }
     const model::Shape shape = model::TensorShape(fabric.config, place.role);
     AdapterRoms a;

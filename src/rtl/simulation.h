@@ -19,6 +19,9 @@ namespace etch::rtl {
 // compiler. kUnsupported when there is no Verilator; kIo with the end of its output when it fails.
 Status BuildSimulation(const std::filesystem::path& folder);
 
+// kInvalidArgument when the adapter's rank is above that of the chip's adapter memory.
+Status CheckAdapter(const plan::Fabric& fabric, const engine::AdapterWeights& adapter);
+
 // How a run chooses its tokens.
 struct ChipRequest {
   std::vector<int32_t> prompt;  // at least one token
@@ -53,7 +56,7 @@ class Simulation {
   Simulation& operator=(Simulation&&) noexcept;
   ~Simulation();
 
-  // Writes an adapter into a slot. kInvalidArgument when its rank is above the plan's.
+  // Writes an adapter into a slot; see CheckAdapter.
   Status LoadAdapter(int64_t slot, const engine::AdapterWeights& adapter);
 
   // Runs a request to its end. kInvalidArgument with the chip's error code when it refuses.

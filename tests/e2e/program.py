@@ -60,6 +60,15 @@ class Case(unittest.TestCase):
         return lines[0]
 
 
+def chip_report(case, image, *options):
+    """`etch rtl --verify`, which must find the chip equal to image, engine and plan."""
+    report = etch_json("rtl", image, *options, timeout=900)
+    case.assertEqual(report["audited_wrong"], 0)
+    case.assertEqual(report["mismatches"], 0)
+    case.assertEqual(report["cycles_per_token"], report["planned_cycles_per_token"])
+    return report
+
+
 def make_adapter(out, seed, *options):
     subprocess.run([sys.executable, SOURCE / "tools/make_adapter.py", "--out", out,
                     "--shape", "stories260k", "--seed", str(seed), *options],
