@@ -71,8 +71,8 @@ Result<LoadedModel> LoadModel(const RunOptions& options, const std::function<boo
   if (!is_chip && !options.chip.empty()) {
     return Fail(ErrorCode::kInvalidArgument, "--chip is for --backend rtl");
   }
-  engine::EngineOptions engine_options{
-      engine::BackendKind::kCpu, options.threads, options.isa, options.context, interrupted};
+  engine::EngineOptions engine_options{engine::BackendKind::kCpu, options.threads, options.isa,
+                                       options.context, interrupted};
   if (!is_chip) {
     ETCH_ASSIGN_OR_RETURN(engine_options.backend, engine::ParseBackend(options.backend));
   }

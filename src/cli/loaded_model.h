@@ -27,7 +27,7 @@ struct RunOptions {
   std::string isa;
   int threads = 0;
   int64_t context = 0;
-  std::string chip;  // folder of a chip, for the rtl backend
+  std::string chip;                   // folder of a chip, for the rtl backend
   std::vector<std::string> adapters;  // PATH or PATH=WEIGHT
 };
 

@@ -192,8 +192,7 @@ int Execute(const Options& options) {
                  HumanSeconds(outcome->build_seconds));
     }
   }
-  if (outcome->audit.wrong > 0 || verify.mismatches > 0 ||
-      verify.cycles != verify.planned_cycles) {
+  if (outcome->audit.wrong > 0 || verify.mismatches > 0 || verify.cycles != verify.planned_cycles) {
     fmt::print(stderr, "etch: the chip differs from {}\n",
                outcome->audit.wrong > 0 ? "the image: " + outcome->audit.first_wrong
                : verify.mismatches > 0  ? "the engine: " + verify.first_mismatch

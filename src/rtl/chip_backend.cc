@@ -110,8 +110,8 @@ class ChipBackend : public engine::Backend {
 
   Result<int64_t> SlotOf(std::span<const ActiveAdapter> adapters) {
     if (adapters.size() > 1) {
-      return Fail(ErrorCode::kUnsupported, "{} adapters in one session; the chip runs one at a time",
-                  adapters.size());
+      return Fail(ErrorCode::kUnsupported,
+                  "{} adapters in one session; the chip runs one at a time", adapters.size());
     }
     if (slots_.empty()) {
       return Fail(ErrorCode::kUnsupported, "adapter \"{}\": this chip has no adapter memory",

@@ -16,12 +16,10 @@ std::string FingerprintOf(const image::Image& image) {
 }  // namespace
 
 std::string ChipJson(const image::Image& image, const plan::Choices& choices) {
-  const nlohmann::ordered_json json = {{"image", FingerprintOf(image)},
-                                       {"lanes", choices.lanes},
-                                       {"context", choices.context},
-                                       {"sessions", choices.sessions},
-                                       {"adapter_rank", choices.adapter_rank},
-                                       {"adapter_slots", choices.adapter_slots}};
+  const nlohmann::ordered_json json = {
+      {"image", FingerprintOf(image)},        {"lanes", choices.lanes},
+      {"context", choices.context},           {"sessions", choices.sessions},
+      {"adapter_rank", choices.adapter_rank}, {"adapter_slots", choices.adapter_slots}};
   return json.dump(2) + "\n";
 }
 

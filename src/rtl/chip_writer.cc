@@ -9,12 +9,13 @@
 #include "rtl/chip_folder.h"
 #include "rtl/fabric_files.h"
 #include "rtl/masks.h"
+#include "rtl/readme.h"
 
 namespace etch::rtl {
 namespace {
 
-constexpr std::array<std::string_view, 5> kOwnNames = {"fabric", "masks", "sim", "chip.json",
-                                                       "README.md"};
+constexpr std::array<std::string_view, 7> kOwnNames = {
+    "fabric", "masks", "sim", "chip.json", "INTERFACE.md", "README.md", "diagram.svg"};
 
 class Hash {
  public:
@@ -32,33 +33,6 @@ class Hash {
   std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_{XXH3_createState(),
                                                                   &XXH3_freeState};
 };
-
-std::string Readme(const image::Image& image, const plan::HardwarePlan& plan) {
-  const plan::Choices& choices = plan.fabric.choices;
-  std::string text = fmt::format(
-      "# {}, as a chip\n\n"
-      "{} lanes, {} sessions of {} tokens, {} adapters of rank up to {}.\n\n"
-      "- `fabric/`: what depends on the shape of the model only. The chip is `etch_top`.\n"
-      "- `masks/`: the model: `etch_masks.sv` and the contents of its memories.\n"
-      "- `sim/`: the program around the verilated chip.\n\n"
-      "Simulators read `masks/*.hex` beneath the folder that they run in: run them here.\n\n"
-      "## A token\n\n"
-      "| step | unit | cycles |\n|---|---|---|\n",
-      image.name(), choices.lanes, choices.sessions, choices.context, choices.adapter_slots,
-      choices.adapter_rank);
-  for (const plan::Step& step : plan.steps) {
-    text += fmt::format("| {} | {} | {} |\n", step.name, plan::OperationName(step.operation),
-                        plan::StepCycles(plan, step, 0));
-  }
-  text += fmt::format(
-      "\nCycles are those at position 0; with everything around them a token takes {}, {} at the "
-      "end of the context, and with an adapter {} and {}.\n",
-      plan::TokenCycles(plan, 0, false, true),
-      plan::TokenCycles(plan, choices.context - 1, false, true),
-      plan::TokenCycles(plan, 0, true, true),
-      plan::TokenCycles(plan, choices.context - 1, true, true));
-  return text;
-}
 
 }  // namespace
 
@@ -85,7 +59,9 @@ Result<ChipReport> WriteChip(const image::Image& image, const plan::HardwarePlan
   report.mask_hash = masks.value();
   ETCH_TRY(folder.Write("sim/chip_sim.cc", SimSource()));
   ETCH_TRY(folder.Write("chip.json", ChipJson(image, plan.fabric.choices)));
-  ETCH_TRY(folder.Write("README.md", Readme(image, plan)));
+  ETCH_TRY(folder.Write("INTERFACE.md", InterfaceText()));
+  ETCH_TRY(folder.Write("diagram.svg", DiagramSvg(image, plan)));
+  ETCH_TRY(folder.Write("README.md", ReadmeText(image, plan)));
   ETCH_TRY(folder.Commit());
   return report;
 }

@@ -6,7 +6,7 @@
 //   masks/    etch_masks.sv and the contents of its memories: the model
 //   sim/      a program around the verilated chip, which rtl/simulation.h speaks to
 //   chip.json the choices, and of which image it is
-//   README.md
+//   README.md, diagram.svg, INTERFACE.md
 
 #include <filesystem>
 #include <string>

@@ -1,5 +1,5 @@
-# cmake -DFABRIC=folder -DSIM=file.cc -DOUTPUT=file.cc -P embed_fabric.cmake: the fabric's sources and
-# the program around a verilated chip as C++ strings.
+# cmake -DFABRIC=folder -DSIM=file.cc -DINTERFACE=file.md -DOUTPUT=file.cc -P embed_fabric.cmake: the fabric's sources and
+# the program around a verilated chip and docs/chip.md as C++ strings.
 
 file(GLOB files "${FABRIC}/*.sv" "${FABRIC}/*.svh")
 list(SORT files)
@@ -10,6 +10,7 @@ foreach(file IN LISTS files)
   string(APPEND entries "    {\"${name}\", R\"sv(${text})sv\"},\n")
 endforeach()
 file(READ "${SIM}" sim)
+file(READ "${INTERFACE}" interface)
 file(WRITE "${OUTPUT}.new" "#include \"rtl/fabric_files.h\"
 
 namespace etch::rtl {
@@ -18,6 +19,8 @@ namespace {
 constexpr FabricFile kFiles[] = {
 ${entries}};
 
+constexpr std::string_view kInterface = R\"md(${interface})md\";
+
 constexpr std::string_view kSim = R\"cc(${sim})cc\";
 
 }  // namespace
@@ -25,6 +28,8 @@ constexpr std::string_view kSim = R\"cc(${sim})cc\";
 std::span<const FabricFile> FabricFiles() { return kFiles; }
 
 std::string_view SimSource() { return kSim; }
+
+std::string_view InterfaceText() { return kInterface; }
 
 }  // namespace etch::rtl
 ")

@@ -22,6 +22,9 @@ std::span<const FabricFile> FabricFiles();
 // chip_sim.cc, the program around a verilated chip.
 std::string_view SimSource();
 
+// docs/chip.md: how the units work together, and the host port.
+std::string_view InterfaceText();
+
 // etch_top.sv: etch_chip with the parameters of a shape, under the chip's own name. The same text
 // for all models of that shape.
 std::string TopText(const plan::Fabric& fabric);
