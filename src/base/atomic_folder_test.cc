@@ -6,7 +6,6 @@
 #include <array>
 
 #include "base/file.h"
-#include "export/tiny_vocabulary_test.h"
 #include "support/data.h"
 
 namespace etch {
@@ -14,10 +13,14 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::EndsWith;
-using testing::ErrorOf;
 using ::testing::HasSubstr;
 
 constexpr std::array<std::string_view, 2> kNames = {"a.txt", "b.txt"};
+
+template <class T>
+std::string ErrorOf(const Result<T>& result) {
+  return result ? "no error" : result.error().message;
+}
 
 size_t EntriesIn(const fs::path& folder) {
   return static_cast<size_t>(
@@ -37,8 +40,10 @@ TEST(AtomicFolder, AppearsWholeOrNotAtAll) {
     auto folder = AtomicFolder::Create(parent / "x/", kNames);  // a trailing slash is no name
     ASSERT_TRUE(folder);
     ASSERT_TRUE(folder->Write("a.txt", text));
+    ASSERT_TRUE(folder->Write("b.txt/deep/c.txt", text));  // folders are made
     ASSERT_TRUE(folder->Commit());
   }
+  EXPECT_EQ(ReadSmallFile(parent / "x/b.txt/deep/c.txt").value(), "new");
   EXPECT_EQ(ReadSmallFile(parent / "x" / "a.txt").value(), "new");
   EXPECT_EQ(EntriesIn(parent), 1U);
 }
