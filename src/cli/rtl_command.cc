@@ -83,8 +83,8 @@ Result<std::vector<rtl::VerifyCase>> Cases(const Options& options, const image::
       test.slot = static_cast<int64_t>(index == 0 ? 0 : index - 1) %
                   std::max<int64_t>(1, plan.fabric.choices.adapter_slots);
       params.seed = cases.size();
-      test.sampling = numerics::ToConfig(cases.size() % 2 == 0 ? numerics::SamplingParams{}
-                                                               : params);
+      test.sampling =
+          numerics::ToConfig(cases.size() % 2 == 0 ? numerics::SamplingParams{} : params);
       cases.push_back(std::move(test));
     }
   }
@@ -98,8 +98,7 @@ Status Verify(const Options& options, const image::Image& image, const plan::Har
     fmt::print(stderr, "building the simulation\n");
   }
   ETCH_TRY(rtl::BuildSimulation(options.out));
-  ETCH_ASSIGN_OR_RETURN(rtl::Simulation simulation,
-                        rtl::Simulation::Start(options.out, plan));
+  ETCH_ASSIGN_OR_RETURN(rtl::Simulation simulation, rtl::Simulation::Start(options.out, plan));
   engine::EngineOptions engine_options;
   engine_options.threads = options.threads;
   ETCH_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Engine> engine,

@@ -89,9 +89,11 @@ inline double UnitMagnitude(numerics::WeightFormat format, int64_t cols) {
   return 1.0 / (level * std::sqrt(static_cast<double>(cols)));
 }
 
-// Writes and opens an image with W6 for the embedding, wv and down, W4F for wo and up, W3
+// Writes and opens an image with W6 for the embedding, wv and down, `third` for wo and up, W3
 // elsewhere, and A16 for down and the head.
-inline std::unique_ptr<image::Image> RandomImage(const model::Config& config, uint32_t seed) {
+inline std::unique_ptr<image::Image> RandomImage(
+    const model::Config& config, uint32_t seed,
+    numerics::WeightFormat third = numerics::WeightFormat::kW4F) {
   using model::Role;
   using numerics::WeightFormat;
   std::mt19937 random(seed);
@@ -132,12 +134,8 @@ inline std::unique_ptr<image::Image> RandomImage(const model::Config& config, ui
     norm(Role::kFfnNorm, layer);
     for (const Role role : model::kBlockLinears) {
       const bool is_six = role == Role::kWv || role == Role::kDown;
-      const bool is_float = role == Role::kWo || role == Role::kUp;
-      matrix(role, layer,
-             is_six     ? WeightFormat::kW6
-             : is_float ? WeightFormat::kW4F
-                        : WeightFormat::kW3,
-             1.5);
+      const bool is_third = role == Role::kWo || role == Role::kUp;
+      matrix(role, layer, is_six ? WeightFormat::kW6 : is_third ? third : WeightFormat::kW3, 1.5);
     }
   }
   norm(Role::kFinalNorm, 0);

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "base/error.h"
 #include "base/atomic_folder.h"
+#include "base/error.h"
 #include "model/vocabulary.h"
 
 namespace etch::exporting {

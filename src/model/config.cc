@@ -99,9 +99,12 @@ Result<Config> PresetConfig(std::string_view name) {
     std::string_view name;
     Config config;
   };
-  const std::array<Preset, 5> presets = {{
+  const std::array<Preset, 6> presets = {{
       {"llama-3.1-8b",
        {"llama", 4096, 14336, 32, 32, 8, 128, 128256, 131072, 1e-5, 500000.0, llama31, false}},
+      // One layer of it at full size, with a small vocabulary: what a chip's test can carry.
+      {"llama-3.1-8b-layer",
+       {"llama", 4096, 14336, 1, 32, 8, 128, 512, 131072, 1e-5, 500000.0, llama31, false}},
       {"llama-3.2-3b",
        {"llama", 3072, 8192, 28, 24, 8, 128, 128256, 131072, 1e-5, 500000.0, llama32, true}},
       {"llama-3.2-1b",

@@ -61,8 +61,8 @@ Status Validate(const Config& config);
 // applied.
 double RopeFrequency(const Config& config, int64_t pair);
 
-// Shapes of well-known models, for synthetic images: "llama-3.1-8b", "llama-3.2-3b",
-// "llama-3.2-1b", "smollm-135m", "stories260k". kInvalidArgument lists the names that are known.
+// Shapes of well-known models, for synthetic images: "llama-3.1-8b", "llama-3.1-8b-layer" (one of
+// its layers), "llama-3.2-3b", "llama-3.2-1b", "smollm-135m", "stories260k". kInvalidArgument lists the names that are known.
 Result<Config> PresetConfig(std::string_view name);
 
 }  // namespace etch::model

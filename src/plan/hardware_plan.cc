@@ -103,8 +103,7 @@ class Planner {
     map.y = Take(config_.dim);
     map.inner = Take(plan_.fabric.rank);
     Fabric& fabric = plan_.fabric;
-    fabric.input_words =
-        RoundUp(std::max({config_.dim, config_.q_dim(), config_.ffn_dim}), kGroup);
+    fabric.input_words = RoundUp(std::max({config_.dim, config_.q_dim(), config_.ffn_dim}), kGroup);
     const int64_t largest = std::max({fabric.work_words, fabric.input_words + fabric.rank,
                                       RoundUp(config_.vocab_size, lanes())});
     fabric.address_bits = BitsOf(largest) + 1;
@@ -330,8 +329,7 @@ class Planner {
     }
     AddNorm("final norm", 2 * config_.n_layers, true);
     AddInput("head input", InputSite::kHead, 0, plan_.map.normed, config_.dim).wanted_only = true;
-    const MatrixPlace& head =
-        config_.tied_embeddings ? embedding : PlaceOf(Role::kHead, 0);
+    const MatrixPlace& head = config_.tied_embeddings ? embedding : PlaceOf(Role::kHead, 0);
     Step& logits = AddProduct("logits", head, InputSite::kHead, 0);
     logits.to_logits = true;
     logits.wanted_only = true;

@@ -27,10 +27,10 @@ struct Choices {
 // What depends on the shape and the choices, never on weights: the parameters of the fabric.
 struct Fabric {
   model::Config config;
-  Choices choices;         // all set
-  int64_t rank = 0;        // of the adapter memory: adapter_rank as whole groups of 32
-  int64_t work_words = 0;  // of 32 bits
-  int64_t input_words = 0;  // codes of the longest input
+  Choices choices;           // all set
+  int64_t rank = 0;          // of the adapter memory: adapter_rank as whole groups of 32
+  int64_t work_words = 0;    // of 32 bits
+  int64_t input_words = 0;   // codes of the longest input
   int64_t address_bits = 0;  // of work memory, and of every count
   int64_t id_bits = 0;       // of a token id
   int64_t slot_words = 0;    // of 32 codes: an adapter in its memory

@@ -13,8 +13,8 @@ using plan::HardwarePlan;
 
 // A memory of the mask set: data in the cycle after its address.
 struct MaskRom {
-  std::string name;     // NAME_addr, and the file NAME.hex
-  std::string data;     // the port of its data
+  std::string name;      // NAME_addr, and the file NAME.hex
+  std::string data;      // the port of its data
   int64_t address_bits;  // of the port
   Rom rom;
 };
@@ -42,7 +42,8 @@ template <class Table>
 Rom Pairs(const Table& table, int64_t bits) {
   Rom rom(2 * bits);
   for (size_t index = 0; index + 1 < table.size(); ++index) {
-    rom.Add(static_cast<uint64_t>(table[index]) | (static_cast<uint64_t>(table[index + 1]) << bits));
+    rom.Add(static_cast<uint64_t>(table[index]) |
+            (static_cast<uint64_t>(table[index + 1]) << bits));
   }
   return rom;
 }

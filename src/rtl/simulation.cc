@@ -89,8 +89,8 @@ Result<pid_t> Spawn(const fs::path& folder, const std::vector<std::string>& argu
   }
   pointers.push_back(nullptr);
   pid_t process = 0;
-  const int error = ::posix_spawnp(&process, pointers[0], &actions.actions, nullptr,
-                                   pointers.data(), environ);
+  const int error =
+      ::posix_spawnp(&process, pointers[0], &actions.actions, nullptr, pointers.data(), environ);
   if (error != 0) {
     return Fail(error == ENOENT ? ErrorCode::kUnsupported : ErrorCode::kIo, "{}: cannot start: {}",
                 arguments[0], std::generic_category().message(error));
@@ -112,9 +112,10 @@ std::string EndOf(const fs::path& path) {
 
 Status BuildSimulation(const fs::path& folder) {
   std::vector<std::string> arguments = {
-      "verilator", "--cc", "--exe", "--build", "-j", "2", "-Wall", "-O3", "--x-assign", "fast",
-      "--x-initial", "fast", "--noassert", "-CFLAGS", "-O2", "-Ifabric", "--Mdir", "sim/obj",
-      "--top-module", "etch_top", "-o", "chip_sim"};
+      "verilator",    "--cc",     "--exe",      "--build",  "-j",          "2",
+      "-Wall",        "-O3",      "--x-assign", "fast",     "--x-initial", "fast",
+      "--noassert",   "-CFLAGS",  "-O2",        "-Ifabric", "--Mdir",      "sim/obj",
+      "--top-module", "etch_top", "-o",         "chip_sim"};
   for (const FabricFile& file : FabricFiles()) {
     if (file.name.ends_with(".sv")) {
       arguments.push_back(fmt::format("fabric/{}", file.name));
@@ -335,8 +336,7 @@ Result<ChipResult> Simulation::Run(const ChipRequest& request) {
   for (const auto& [address, value] : registers) {
     ETCH_ASSIGN_OR_RETURN(const uint32_t response, Write(address, value));
     if (response != 0) {
-      return Fail(ErrorCode::kInvalidArgument, "the chip does not take register 0x{:03x}",
-                  address);
+      return Fail(ErrorCode::kInvalidArgument, "the chip does not take register 0x{:03x}", address);
     }
   }
   ETCH_TRY(process_->Give(std::array<uint32_t, 3>{4, kStart, kLimit}));

@@ -48,8 +48,7 @@ Status VerifyOne(Simulation& simulation, engine::Engine& engine, const plan::Har
   if (test.adapter) {
     options.adapters.push_back({test.adapter});
   }
-  ETCH_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Session> session,
-                        engine.NewSession(options));
+  ETCH_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Session> session, engine.NewSession(options));
   report.planned_cycles += plan::kStartCycles;
   std::vector<engine::TokenId> next = test.prompt;
   const int64_t vocabulary = plan.fabric.config.vocab_size;
@@ -77,10 +76,9 @@ Status VerifyOne(Simulation& simulation, engine::Engine& engine, const plan::Har
       }
     }
     const engine::TokenId token =
-        test.sampling.greedy
-            ? numerics::Greedy(logits)
-            : numerics::Sample(logits, test.sampling, static_cast<uint64_t>(index), 0,
-                               engine.image().tables());
+        test.sampling.greedy ? numerics::Greedy(logits)
+                             : numerics::Sample(logits, test.sampling, static_cast<uint64_t>(index),
+                                                0, engine.image().tables());
     ++report.tokens;
     const int32_t found = chip.tokens[static_cast<size_t>(index)];
     if (found != token) {

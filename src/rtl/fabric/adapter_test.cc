@@ -63,8 +63,8 @@ class AdapterUnit : public ::testing::Test {
     }
     const int64_t steps = numerics::GroupCount(cols) * 32;
     const int64_t tiles = (rows + 31) / 32;
-    EXPECT_EQ(bench_.Run(), steps + (tiles - 1) * std::max<int64_t>(steps, 38) + rows -
-                                (tiles - 1) * 32 + 10);
+    EXPECT_EQ(bench_.Run(),
+              steps + (tiles - 1) * std::max<int64_t>(steps, 38) + rows - (tiles - 1) * 32 + 10);
     EXPECT_TRUE(std::equal(expected.begin(), expected.end(), bench_.work.begin() + 500));
   }
 

@@ -707,6 +707,7 @@ TEST(HostPort, NoResultIsLostOrReordered) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     Bench bench(seed);
     std::vector<Result> sent;
+    sent.reserve(1000);
     for (int index = 0; index < 1000; ++index) {
       sent.push_back({static_cast<uint32_t>(bench.Random()), bench.Random() % 2 == 0,
                       bench.Random() % 5 == 0});

@@ -70,13 +70,13 @@ class RandomMatrix {
       return std::uniform_int_distribution<int>(low, high)(random);
     };
     for (int64_t row = 0; row < rows; ++row) {
-      const std::span<std::byte> tile = std::span(bytes_).subspan(
-          static_cast<size_t>(row / numerics::kTileRows * tile_bytes),
-          static_cast<size_t>(tile_bytes));
+      const std::span<std::byte> tile =
+          std::span(bytes_).subspan(static_cast<size_t>(row / numerics::kTileRows * tile_bytes),
+                                    static_cast<size_t>(tile_bytes));
       const int64_t in_tile = row % numerics::kTileRows;
-      numerics::PackRowScale(tile, in_tile,
-                             {static_cast<uint16_t>(draw(32768, 65535)),
-                              static_cast<int8_t>(draw(-40, -10))});
+      numerics::PackRowScale(
+          tile, in_tile,
+          {static_cast<uint16_t>(draw(32768, 65535)), static_cast<int8_t>(draw(-40, -10))});
       for (int64_t group = 0; group < numerics::GroupCount(cols); ++group) {
         numerics::RowGroup values;
         for (int8_t& code : values.codes) {

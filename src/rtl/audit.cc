@@ -1,0 +1,217 @@
+#include "rtl/audit.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "base/file.h"
+#include "numerics/weights.h"
+
+namespace etch::rtl {
+namespace {
+
+using plan::MatrixPlace;
+
+constexpr uint64_t kMostBytes = uint64_t{16} << 30;
+
+// Words of a $readmemh file as digits, the highest first.
+class HexFile {
+ public:
+  static Result<HexFile> Read(const std::filesystem::path& path, int64_t width, int64_t words) {
+    HexFile file;
+    ETCH_ASSIGN_OR_RETURN(file.text_, ReadSmallFile(path, kMostBytes));
+    file.digits_ = (width + 3) / 4;
+    const int64_t line = file.digits_ + 1;
+    if (std::ssize(file.text_) != line * words) {
+      return Fail(ErrorCode::kMalformed, "{}: {} bytes; {} words of {} bits are {}", path.string(),
+                  file.text_.size(), words, width, line * words);
+    }
+    for (int64_t at = 0; at < std::ssize(file.text_); ++at) {
+      const char c = file.text_[static_cast<size_t>(at)];
+      const bool is_end = at % line == file.digits_;
+      const bool is_digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+      if (is_end ? c != '\n' : !is_digit) {
+        return Fail(ErrorCode::kMalformed, "{}:{}: is no word of {} hexadecimal digits",
+                    path.string(), at / line + 1, file.digits_);
+      }
+    }
+    return file;
+  }
+
+  // Bits [at, at + bits) of a word, bits <= 32.
+  uint64_t Bits(int64_t word, int64_t at, int64_t bits) const {
+    uint64_t value = 0;
+    for (int64_t bit = bits - 1; bit >= 0; --bit) {
+      const int64_t index = at + bit;
+      const char c = text_[static_cast<size_t>(word * (digits_ + 1) + digits_ - 1 - index / 4)];
+      const int digit = c <= '9' ? c - '0' : c - 'a' + 10;
+      value = (value << 1U) | ((static_cast<unsigned>(digit) >> (index % 4)) & 1U);
+    }
+    return value;
+  }
+
+ private:
+  std::string text_;
+  int64_t digits_ = 0;
+};
+
+int64_t Signed(uint64_t value, int bits) {
+  return static_cast<int64_t>(value << (64 - bits)) >> (64 - bits);
+}
+
+class Auditor {
+ public:
+  Auditor(const image::Image& image, const plan::HardwarePlan& plan,
+          const std::filesystem::path& folder)
+      : image_(image), plan_(plan), lanes_(plan.fabric.choices.lanes), masks_(folder / "masks") {}
+
+  Result<AuditReport> Run() {
+    ETCH_TRY(AuditMatrices());
+    ETCH_TRY(AuditGains());
+    ETCH_TRY(AuditTables());
+    return report_;
+  }
+
+ private:
+  void Expect(int64_t found, int64_t right, auto name) {
+    if (found != right) {
+      ++report_.wrong;
+      if (report_.first_wrong.empty()) {
+        report_.first_wrong = fmt::format("{}: {}, the image's {}", name(), found, right);
+      }
+    }
+  }
+
+  Status AuditMatrices() {
+    ETCH_ASSIGN_OR_RETURN(const HexFile codes,
+                          HexFile::Read(masks_ / "code.hex", 3 * lanes_, plan_.code_words));
+    ETCH_ASSIGN_OR_RETURN(const HexFile params,
+                          HexFile::Read(masks_ / "param.hex", 6 * lanes_, plan_.param_words));
+    ETCH_ASSIGN_OR_RETURN(const HexFile rows,
+                          HexFile::Read(masks_ / "row.hex", 24, plan_.row_words));
+    for (const MatrixPlace& place : plan_.matrices) {
+      AuditMatrix(place, codes, params, rows);
+    }
+    return {};
+  }
+
+  void AuditMatrix(const MatrixPlace& place, const HexFile& codes, const HexFile& params,
+                   const HexFile& rows) {
+    const numerics::WeightView view = image_.Weights(place.role, place.layer);
+    const std::string tensor = model::TensorName(place.role, place.layer);
+    const auto& levels = image_.levels().levels;
+    for (int64_t row = 0; row < place.rows; ++row) {
+      const numerics::Scale16 scale = numerics::RowScale(view, row);
+      const auto row_name = [&] { return fmt::format("{} row {}, its scale", tensor, row); };
+      Expect(static_cast<int64_t>(rows.Bits(place.row_base + row, 0, 16)), scale.mantissa,
+             row_name);
+      Expect(Signed(rows.Bits(place.row_base + row, 16, 8), 8), scale.exponent, row_name);
+      report_.parameters += 2;
+      const int64_t lane = row % lanes_;
+      for (int64_t group = 0; group < place.groups(); ++group) {
+        const int64_t at = row / lanes_ * place.groups() + group;
+        const numerics::RowGroup values = numerics::UnpackGroup(view, row, group);
+        const std::array<int8_t, numerics::kGroup> right = numerics::Levels(view, values);
+        const uint64_t param = params.Bits(place.param_base + at, 6 * lane, 6);
+        Expect(place.w6 ? static_cast<int64_t>(param) : Signed(param & 31U, 5), values.scale,
+               [&] { return fmt::format("{} row {}, scale of group {}", tensor, row, group); });
+        ++report_.parameters;
+        for (int64_t column = 0; column < numerics::kGroup; ++column) {
+          if (group * numerics::kGroup + column >= place.cols) {
+            break;
+          }
+          const int64_t word =
+              place.code_base + (at * numerics::kGroup + column) * (place.w6 ? 2 : 1);
+          const uint64_t code = codes.Bits(word, 3 * lane, 3);
+          const int64_t found =
+              place.w6 ? static_cast<int64_t>(code * 8 + codes.Bits(word + 1, 3 * lane, 3)) - 32
+                       : levels[param >> 5U][code];
+          Expect(found, right[static_cast<size_t>(column)], [&] {
+            return fmt::format("{} row {}, column {}: level", tensor, row,
+                               group * numerics::kGroup + column);
+          });
+          ++report_.weights;
+        }
+      }
+    }
+  }
+
+  Status AuditGains() {
+    ETCH_ASSIGN_OR_RETURN(const HexFile file,
+                          HexFile::Read(masks_ / "gain.hex", 24, plan_.gain_words));
+    int64_t word = 0;
+    const auto audit = [&](model::Role role, int64_t layer) {
+      for (const numerics::Gain16& gain : image_.Gains(role, layer)) {
+        const auto name = [&] { return model::TensorName(role, layer); };
+        Expect(Signed(file.Bits(word, 0, 16), 16), gain.mantissa, name);
+        Expect(Signed(file.Bits(word, 16, 8), 8), gain.exponent, name);
+        report_.parameters += 2;
+        ++word;
+      }
+    };
+    for (int64_t layer = 0; layer < plan_.fabric.config.n_layers; ++layer) {
+      audit(model::Role::kAttentionNorm, layer);
+      audit(model::Role::kFfnNorm, layer);
+    }
+    audit(model::Role::kFinalNorm, 0);
+    return {};
+  }
+
+  // Entries side by side with the next one.
+  Status AuditPairs(const char* name, auto table, int bits) {
+    const int64_t words = std::ssize(table) - 1;
+    ETCH_ASSIGN_OR_RETURN(const HexFile file, HexFile::Read(masks_ / fmt::format("{}.hex", name),
+                                                            int64_t{2} * bits, words));
+    for (int64_t word = 0; word < words; ++word) {
+      const auto entry = [&] { return fmt::format("{} entry {}", name, word); };
+      const auto index = static_cast<size_t>(word);
+      Expect(static_cast<int64_t>(file.Bits(word, 0, bits)), table[index], entry);
+      Expect(static_cast<int64_t>(file.Bits(word, bits, bits)), table[index + 1], entry);
+      report_.parameters += 2;
+    }
+    return {};
+  }
+
+  Status AuditRotations(const char* name, std::span<const numerics::Rotation> table) {
+    ETCH_ASSIGN_OR_RETURN(const HexFile file, HexFile::Read(masks_ / fmt::format("{}.hex", name),
+                                                            64, std::ssize(table)));
+    for (int64_t word = 0; word < std::ssize(table); ++word) {
+      const auto entry = [&] { return fmt::format("rope {} entry {}", name, word); };
+      Expect(Signed(file.Bits(word, 0, 32), 32), table[static_cast<size_t>(word)].cosine, entry);
+      Expect(Signed(file.Bits(word, 32, 32), 32), table[static_cast<size_t>(word)].sine, entry);
+      report_.parameters += 2;
+    }
+    return {};
+  }
+
+  Status AuditTables() {
+    const numerics::FunctionTables& tables = image_.tables();
+    ETCH_TRY(AuditPairs("exp2", std::span(tables.exp2), 25));
+    ETCH_TRY(AuditPairs("sigmoid", std::span(tables.sigmoid), 17));
+    ETCH_TRY(AuditRotations("high", image_.rope_high()));
+    ETCH_TRY(AuditRotations("low", image_.rope_low()));
+    ETCH_ASSIGN_OR_RETURN(const HexFile rsqrt,
+                          HexFile::Read(masks_ / "rsqrt.hex", 31, std::ssize(tables.rsqrt)));
+    for (int64_t word = 0; word < std::ssize(tables.rsqrt); ++word) {
+      Expect(static_cast<int64_t>(rsqrt.Bits(word, 0, 31)), tables.rsqrt[static_cast<size_t>(word)],
+             [&] { return fmt::format("rsqrt entry {}", word); });
+      ++report_.parameters;
+    }
+    return {};
+  }
+
+  const image::Image& image_;
+  const plan::HardwarePlan& plan_;
+  int64_t lanes_;
+  std::filesystem::path masks_;
+  AuditReport report_;
+};
+
+}  // namespace
+
+Result<AuditReport> AuditMasks(const image::Image& image, const plan::HardwarePlan& plan,
+                               const std::filesystem::path& folder) {
+  return Auditor(image, plan, folder).Run();
+}
+
+}  // namespace etch::rtl

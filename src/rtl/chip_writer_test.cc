@@ -1,0 +1,107 @@
+#include "rtl/chip_writer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "base/file.h"
+#include "engine/random_model_test.h"
+#include "rtl/audit.h"
+
+namespace etch::rtl {
+namespace {
+
+using engine::test::OddConfig;
+using engine::test::RandomImage;
+
+class Chip : public ::testing::Test {
+ protected:
+  static std::unique_ptr<image::Image> Image(uint32_t seed) {
+    return RandomImage(OddConfig(), seed, numerics::WeightFormat::kW3);
+  }
+
+  static plan::HardwarePlan PlanOf(const image::Image& image, int64_t lanes = 16) {
+    plan::Choices choices;
+    choices.lanes = lanes;
+    choices.context = 32;
+    auto plan = plan::MakePlan(image, choices);
+    EXPECT_TRUE(plan) << (plan ? "" : plan.error().message);
+    return *std::move(plan);
+  }
+
+  static ChipReport Write(const image::Image& image, const plan::HardwarePlan& plan,
+                          const std::filesystem::path& path) {
+    const Result<ChipReport> report = WriteChip(image, plan, path);
+    EXPECT_TRUE(report) << (report ? "" : report.error().message);
+    return *report;
+  }
+
+  const std::filesystem::path folder_ = etch::test::TemporaryFolder();
+};
+
+TEST_F(Chip, TheFabricDependsOnTheShapeOnly) {
+  const auto one = Image(1);
+  const auto two = Image(2);
+  const plan::HardwarePlan plan = PlanOf(*one);
+  const ChipReport first = Write(*one, plan, folder_ / "one");
+  const ChipReport again = Write(*one, plan, folder_ / "again");
+  const ChipReport second = Write(*two, PlanOf(*two), folder_ / "two");
+  EXPECT_EQ(first.fabric_hash, again.fabric_hash);
+  EXPECT_EQ(first.mask_hash, again.mask_hash) << "the same bytes each time";
+  EXPECT_EQ(first.fabric_hash, second.fabric_hash);
+  EXPECT_NE(first.mask_hash, second.mask_hash);
+  for (const auto& entry : std::filesystem::directory_iterator(folder_ / "one/fabric")) {
+    const std::filesystem::path name = entry.path().filename();
+    EXPECT_EQ(*ReadSmallFile(entry.path()), *ReadSmallFile(folder_ / "two/fabric" / name)) << name;
+  }
+  const ChipReport wider = Write(*one, PlanOf(*one, 32), folder_ / "wider");
+  EXPECT_NE(first.fabric_hash, wider.fabric_hash);
+}
+
+TEST_F(Chip, TheAuditFindsASingleWrongWeight) {
+  const auto image = Image(3);
+  const plan::HardwarePlan plan = PlanOf(*image);
+  Write(*image, plan, folder_ / "chip");
+  const Result<AuditReport> right = AuditMasks(*image, plan, folder_ / "chip");
+  ASSERT_TRUE(right) << right.error().message;
+  EXPECT_EQ(right->wrong, 0) << right->first_wrong;
+  const model::Config config = OddConfig();
+  EXPECT_EQ(right->weights + (2 * config.n_layers + 1) * config.dim, model::ParameterCount(config));
+
+  // One bit of one code, in every memory in turn.
+  for (const char* name :
+       {"code", "param", "row", "gain", "exp2", "sigmoid", "rsqrt", "high", "low"}) {
+    const std::filesystem::path path = folder_ / "chip/masks" / (std::string(name) + ".hex");
+    const std::string text = *ReadSmallFile(path);
+    std::string changed = text;
+    char& digit = changed[text.find('\n') - 1];  // lane 0, column 0
+    digit = digit == '0' ? '1' : '0';
+    std::ofstream(path) << changed;
+    const Result<AuditReport> wrong = AuditMasks(*image, plan, folder_ / "chip");
+    ASSERT_TRUE(wrong) << wrong.error().message;
+    EXPECT_GE(wrong->wrong, 1) << name;
+    EXPECT_NE(wrong->first_wrong, "");
+    if (std::string_view(name) == "code") {
+      EXPECT_EQ(wrong->wrong, 1);
+      EXPECT_THAT(wrong->first_wrong, ::testing::HasSubstr("token_embd row 0, column 0: level"));
+    }
+    std::ofstream(path) << text.substr(1);
+    const Result<AuditReport> cut = AuditMasks(*image, plan, folder_ / "chip");
+    ASSERT_FALSE(cut);
+    EXPECT_EQ(cut.error().code, ErrorCode::kMalformed);
+    std::ofstream(path) << text;
+  }
+}
+
+TEST_F(Chip, AForeignFolderIsNotReplaced) {
+  const auto image = Image(4);
+  std::filesystem::create_directories(folder_ / "mine");
+  std::ofstream(folder_ / "mine/thesis.txt") << "x";
+  const Result<ChipReport> report = WriteChip(*image, PlanOf(*image), folder_ / "mine");
+  ASSERT_FALSE(report);
+  EXPECT_THAT(report.error().message, ::testing::HasSubstr("thesis.txt"));
+}
+
+}  // namespace
+}  // namespace etch::rtl
