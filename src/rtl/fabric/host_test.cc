@@ -315,7 +315,10 @@ class Bench {
       go_cycles.push_back(cycle);
       unit.busy = 1;  // from the next cycle on, as a chip's register would be
     }
-    aborts += unit.abort_run;
+    if (unit.abort_run) {
+      ++aborts;
+      results = {};
+    }
   }
 
   std::mt19937_64 random_;
@@ -597,6 +600,50 @@ TEST(HostPort, AnAbortEndsTheRun) {
   EXPECT_EQ(bench.Read(kStatus), 0U);
   EXPECT_EQ(bench.Write(kControl, kStart), kOkay);
   EXPECT_EQ(bench.go_cycles.size(), 2U);
+}
+
+// Results of an aborted run are dropped, but for one that the stream already offers: it stays, and
+// the port is busy, until it is taken.
+TEST(HostPort, AnAbortDropsResults) {
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    Bench bench(seed);
+    bench.SetGood();
+    ASSERT_EQ(bench.Write(kControl, kStart), kOkay);
+    bench.takes_results = bench.Random() % 2 == 0;
+    for (uint32_t index = 0; index < 1 + seed % 8; ++index) {
+      bench.results.words.push_back({index, true, false});
+    }
+    bench.Ticks(static_cast<int>(bench.Random() % 30));
+    bench.unit.busy = 0;
+    ASSERT_EQ(bench.Write(kControl, kAbort), kOkay);
+    const size_t before = bench.received.size();
+    if (bench.takes_results) {
+      bench.Ticks(20);
+      EXPECT_LE(bench.received.size(), before + 1);
+    } else {
+      const bool stays = bench.unit.m_tvalid;
+      EXPECT_EQ(bench.Read(kStatus), stays ? kBusy | kStalled : 0U);
+      EXPECT_EQ(bench.Write(kControl, kStart), stays ? kSlaveError : kOkay);
+      bench.takes_results = true;
+      bench.Ticks(20);
+      EXPECT_EQ(bench.received.size(), stays ? 1U : 0U);
+    }
+    for (uint32_t index = 0; index < bench.received.size(); ++index) {
+      EXPECT_EQ(bench.received[index], (Result{index, true, false}));
+    }
+    // What comes then is whole.
+    ASSERT_EQ(bench.Write(kControl, kAbort), kOkay);
+    bench.unit.busy = 0;
+    bench.received.clear();
+    for (uint32_t index = 0; index < 10; ++index) {
+      bench.results.words.push_back({100 + index, false, index == 9});
+    }
+    bench.Ticks(100);
+    ASSERT_EQ(bench.received.size(), 10U) << "seed " << seed;
+    for (uint32_t index = 0; index < 10; ++index) {
+      EXPECT_EQ(bench.received[index], (Result{100 + index, false, index == 9}));
+    }
+  }
 }
 
 TEST(HostPort, LoadsBothMemories) {
