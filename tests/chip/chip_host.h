@@ -11,7 +11,7 @@
 #include <tuple>
 #include <vector>
 
-#include "chip_pins.h"
+#include "chip/chip_pins.h"
 
 namespace etch::rtl {
 

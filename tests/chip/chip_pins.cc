@@ -1,4 +1,4 @@
-#include "chip_pins.h"
+#include "chip/chip_pins.h"
 
 #include <memory>
 

@@ -1,8 +1,8 @@
 """What the faults at the chip's port reach of the fabric: every line and branch, but for those that
 docs/chip-coverage.md names.
 
-ETCH_CHIP_FAULTS names the program of the faults; ETCH_SOURCE the project. `--print` prints the table
-of what is not reached.
+ETCH_CHIP_FAULTS names the program of the faults; ETCH_SOURCE the project. `--print` prints the
+table of what is not reached.
 """
 
 import collections

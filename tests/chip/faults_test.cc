@@ -17,7 +17,7 @@
 #include <map>
 
 #include "base/file.h"
-#include "chip_host.h"
+#include "chip/chip_host.h"
 #include "engine/engine.h"
 #include "engine/random_model_test.h"
 #include "numerics/sampler.h"
@@ -139,13 +139,14 @@ class Fixture {
     if (const char* variable = std::getenv("ETCH_CHIP_COVERAGE"); variable != nullptr) {
       coverage_ = variable;
     }
-    const std::string here = (etch::test::SourceFolder() / "tests/chip").string();
+    const std::string tests = (etch::test::SourceFolder() / "tests").string();
     const std::string command = fmt::format(
         "verilator --cc --exe --build -j 2 -Wall -O3 --x-assign unique --x-initial unique "
         "--noassert {} -CFLAGS '-O1 -fPIC -I{}' -LDFLAGS -shared -Ifabric --Mdir sim/pins "
-        "--top-module etch_top -o chip_pins.so fabric/*.sv masks/etch_masks.sv {}/chip_pins.cc "
+        "--top-module etch_top -o chip_pins.so fabric/*.sv masks/etch_masks.sv "
+        "{}/chip/chip_pins.cc "
         ">sim/build.log 2>&1",
-        coverage_.empty() ? "" : "--coverage-line", here, here);
+        coverage_.empty() ? "" : "--coverage-line", tests, tests);
     ASSERT_EQ(std::system(command.c_str()), 0) << command << "\n"
                                                << *ReadSmallFile("sim/build.log");
     void* object = dlopen((folder / "sim/pins/chip_pins.so").c_str(), RTLD_NOW | RTLD_LOCAL);
