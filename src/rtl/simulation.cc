@@ -269,12 +269,14 @@ Status Simulation::Stream(uint32_t target, uint32_t address, std::span<const uin
   return {};
 }
 
-Status Simulation::LoadAdapter(int64_t slot, const engine::AdapterWeights& adapter) {
-  const plan::Fabric& fabric = plan_->fabric;
+Result<AdapterWords> LayOutAdapter(const plan::HardwarePlan& plan,
+                                   const engine::AdapterWeights& adapter) {
+  const plan::Fabric& fabric = plan.fabric;
   ETCH_TRY(CheckAdapter(fabric, adapter));
-  std::vector<uint32_t> codes(static_cast<size_t>(fabric.slot_words * 8));
-  std::vector<uint32_t> rows(static_cast<size_t>(fabric.slot_rows));
-  for (const plan::AdapterPlace& place : plan_->adapter) {
+  AdapterWords words;
+  words.codes.resize(static_cast<size_t>(fabric.slot_words * 8));
+  words.rows.resize(static_cast<size_t>(fabric.slot_rows));
+  for (const plan::AdapterPlace& place : plan.adapter) {
     const engine::AdapterLinear& linear = adapter.Linear(place.layer, place.role);
     if (linear.rank == 0) {
       continue;
@@ -294,26 +296,37 @@ Status Simulation::LoadAdapter(int64_t slot, const engine::AdapterWeights& adapt
     };
     // A: the rows of a smaller rank come first.
     for (int64_t word = 0; word < a.codes.size(); ++word) {
-      put(a.codes, place.a_words + word, 8, codes, word);
+      put(a.codes, place.a_words + word, 8, words.codes, word);
     }
     for (int64_t row = 0; row < linear.rank_padded; ++row) {
-      put(a.rows, place.a_rows + row, 1, rows, row);
+      put(a.rows, place.a_rows + row, 1, words.rows, row);
     }
     // B: each tile of rows has the chip's rank of columns.
     for (int64_t word = 0; word < b.codes.size(); ++word) {
       put(b.codes,
           place.b_words + word / linear.rank_padded * fabric.rank + word % linear.rank_padded, 8,
-          codes, word);
+          words.codes, word);
     }
     for (int64_t row = 0; row < b.rows.size(); ++row) {
-      put(b.rows, place.b_rows + row, 1, rows, row);
+      put(b.rows, place.b_rows + row, 1, words.rows, row);
     }
   }
-  const int64_t slots = fabric.choices.adapter_slots;
-  ETCH_TRY(Stream(kAdapterTarget, static_cast<uint32_t>(slot * fabric.slot_words * 8), codes));
-  return Stream(kAdapterTarget,
-                static_cast<uint32_t>(slots * fabric.slot_words * 8 + slot * fabric.slot_rows),
-                rows);
+  return words;
+}
+
+uint32_t AdapterCodeAddress(const plan::Fabric& fabric, int64_t slot) {
+  return static_cast<uint32_t>(slot * fabric.slot_words * 8);
+}
+
+uint32_t AdapterRowAddress(const plan::Fabric& fabric, int64_t slot) {
+  return static_cast<uint32_t>(fabric.choices.adapter_slots * fabric.slot_words * 8 +
+                               slot * fabric.slot_rows);
+}
+
+Status Simulation::LoadAdapter(int64_t slot, const engine::AdapterWeights& adapter) {
+  ETCH_ASSIGN_OR_RETURN(const AdapterWords words, LayOutAdapter(*plan_, adapter));
+  ETCH_TRY(Stream(kAdapterTarget, AdapterCodeAddress(plan_->fabric, slot), words.codes));
+  return Stream(kAdapterTarget, AdapterRowAddress(plan_->fabric, slot), words.rows);
 }
 
 Result<ChipResult> Simulation::Run(const ChipRequest& request) {

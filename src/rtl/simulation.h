@@ -47,6 +47,17 @@ struct ChipResult {
   int64_t cycles = 0;
 };
 
+// What the host writes into a slot of the adapter memory.
+struct AdapterWords {
+  std::vector<uint32_t> codes;  // from AdapterCodeAddress on
+  std::vector<uint32_t> rows;   // row scales, from AdapterRowAddress on
+};
+// See CheckAdapter.
+Result<AdapterWords> LayOutAdapter(const plan::HardwarePlan& plan,
+                                   const engine::AdapterWeights& adapter);
+uint32_t AdapterCodeAddress(const plan::Fabric& fabric, int64_t slot);
+uint32_t AdapterRowAddress(const plan::Fabric& fabric, int64_t slot);
+
 class Simulation {
  public:
   // Starts what BuildSimulation built. `plan` must be the folder's.

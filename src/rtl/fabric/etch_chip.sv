@@ -123,7 +123,8 @@ module etch_chip #(
       .unit_done, .sampled, .result_valid(token_valid), .result_ready(token_ready)
   );
 
-  assign busy = sequencer_busy;
+  // Results of a run belong to it.
+  assign busy = sequencer_busy || result_valid;
 
   // Fields of the step.
   logic [AW-1:0] step_a, step_b, step_d, step_n;

@@ -138,6 +138,7 @@ module etch_host #(
   logic [63:0] cycles;
   logic [31:0] tokens;
   logic        running, working;
+  logic        stale;  // a result of an aborted run is offered and must not be taken back
   logic        take;  // a word comes from the stream
   logic [3:0]  take_error;
 
@@ -145,7 +146,7 @@ module etch_host #(
   assign top_k = top_k_register[3:0];
   assign top_p = top_p_register[16:0];
   assign min_p = min_p_register[16:0];
-  assign working = running || busy;
+  assign working = running || busy || stale;
 
   // Writes: address and data are held until both are there.
   logic        has_address, has_data, write;
@@ -293,7 +294,7 @@ module etch_host #(
         ID: value = 32'h45544348;
         VERSION_REGISTER: value = 32'(VERSION);
         CONTROL: value = '0;
-        STATUS: value = {29'd0, result_valid && !result_ready, error != NONE, working};
+        STATUS: value = {29'd0, stale || (result_valid && !result_ready), error != NONE, working};
         ERROR: value = 32'(error);
         SESSION: value = session;
         POSITION: value = position;
@@ -395,29 +396,39 @@ module etch_host #(
     end
   end
 
-  // Results: a ring of DEPTH words.
+  // Results: a ring of DEPTH words. An abort leaves only what the stream offers.
   localparam int PW = DEPTH > 1 ? $clog2(DEPTH) : 1;
   localparam int CW = $clog2(DEPTH + 1);
 
   logic [33:0]   results[0:DEPTH-1];
-  logic [PW-1:0] first, next;
+  logic [PW-1:0] first, second, next;
   logic [CW-1:0] waiting;
-  logic          put, got;
+  logic          put, got, stays;
 
   assign result_ready = waiting != CW'(DEPTH);
   assign m_tvalid = waiting != '0;
   assign {m_tlast, m_tuser, m_tdata} = results[first];
   assign put = result_valid && result_ready;
   assign got = m_tvalid && m_tready;
+  assign stays = m_tvalid && !m_tready;
+  assign second = first == PW'(DEPTH - 1) ? '0 : first + 1'b1;
 
   always_ff @(posedge clk) begin
     if (put) begin
       results[next] <= {result_last, result_is_logit, result_data};
       next <= next == PW'(DEPTH - 1) ? '0 : next + 1'b1;
     end
-    if (got) first <= first == PW'(DEPTH - 1) ? '0 : first + 1'b1;
+    if (got) first <= second;
     if (put != got) waiting <= put ? waiting + 1'b1 : waiting - 1'b1;
+    if (got) stale <= 1'b0;
+    if (abort_run) begin
+      if (!stays) first <= second;
+      next <= second;
+      waiting <= CW'(stays);
+      stale <= stays;
+    end
     if (rst) begin
+      stale <= 1'b0;
       first <= '0;
       next <= '0;
       waiting <= '0;

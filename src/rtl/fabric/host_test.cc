@@ -315,7 +315,10 @@ class Bench {
       go_cycles.push_back(cycle);
       unit.busy = 1;  // from the next cycle on, as a chip's register would be
     }
-    aborts += unit.abort_run;
+    if (unit.abort_run) {
+      ++aborts;
+      results = {};
+    }
   }
 
   std::mt19937_64 random_;
@@ -597,6 +600,39 @@ TEST(HostPort, AnAbortEndsTheRun) {
   EXPECT_EQ(bench.Read(kStatus), 0U);
   EXPECT_EQ(bench.Write(kControl, kStart), kOkay);
   EXPECT_EQ(bench.go_cycles.size(), 2U);
+}
+
+// Results of an aborted run are dropped. One that is offered stays, and the port busy, until taken.
+TEST(HostPort, AnAbortDropsResults) {
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    Bench bench(seed);
+    bench.SetGood();
+    ASSERT_EQ(bench.Write(kControl, kStart), kOkay);
+    bench.takes_results = bench.Random() % 2 == 0;
+    for (uint32_t index = 0; index < 1 + seed % 8; ++index) {
+      bench.results.words.push_back({index, true, false});
+    }
+    bench.Ticks(static_cast<int>(bench.Random() % 30));
+    bench.unit.busy = 0;
+    ASSERT_EQ(bench.Write(kControl, kAbort), kOkay);
+    const size_t before = bench.received.size();
+    if (!bench.takes_results) {
+      const bool stays = bench.unit.m_tvalid;
+      EXPECT_EQ(bench.Read(kStatus), stays ? kBusy | kStalled : 0U);
+      EXPECT_EQ(bench.Write(kControl, kStart), stays ? kSlaveError : kOkay);
+      bench.takes_results = true;
+    }
+    bench.Ticks(20);
+    EXPECT_LE(bench.received.size(), before + 1);
+    const std::vector<Result> next = {{8, false, false}, {9, false, false}, {10, false, true}};
+    bench.results.words.assign(next.begin(), next.end());
+    bench.Ticks(40);
+    ASSERT_GE(bench.received.size(), 3U);
+    EXPECT_TRUE(std::equal(next.begin(), next.end(), bench.received.end() - 3)) << "seed " << seed;
+    for (uint32_t index = 0; index + 3 < bench.received.size(); ++index) {
+      EXPECT_EQ(bench.received[index], (Result{index, true, false}));
+    }
+  }
 }
 
 TEST(HostPort, LoadsBothMemories) {
