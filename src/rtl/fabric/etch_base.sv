@@ -73,7 +73,6 @@ module etch_base #(
   // Stage 1: the products that lanes select from.
   logic signed [21:0] products[0:15];
   logic [3*LANES-1:0] s2_codes;
-  logic [6*LANES-1:0] s2_params, s3_params;
 
   for (genvar level = 0; level < 16; level++) begin : gen_product
     logic signed [5:0] table_level, factor;
@@ -82,11 +81,7 @@ module etch_base #(
     always_ff @(posedge clk) if (s1_valid) products[level] <= 22'(input_code) * 22'(factor);
   end
 
-  always_ff @(posedge clk) begin
-    if (s1_valid) s2_codes <= code_word;
-    if (s1_first) s2_params <= param_word;
-    if (s2_last) s3_params <= s2_params;
-  end
+  always_ff @(posedge clk) if (s1_valid) s2_codes <= code_word;
 
   // A group's sum, below 2^25, times its scale, less what W6 and A16 bring: below 2^21 (contract,
   // section 14), and one bit below the point. Bits of the scale are worked in from the lowest, so
@@ -127,17 +122,22 @@ module etch_base #(
   // Stages 2 to 5, lane by lane. Shifts of blocks differ by at most 15.
   logic signed [31:0] held[0:LANES-1];
   logic unused;
-  assign unused = s4_shift[4];
+  assign unused = &{1'b0, s4_shift[4], s2_last};
 
   for (genvar lane = 0; lane < LANES; lane++) begin : gen_lane
     logic signed [25:0] group_sum;
     logic signed [22:0] term;
     logic signed [31:0] row_sum;
+    logic s2_table;
+    logic [5:0] s3_scale;
     always_ff @(posedge clk) begin
+      if (s1_first) s2_table <= !w6 && param_word[6*lane+5];
+      // Parameters stay for a group; in this cycle the group before may be in stage 3.
+      if (s2_first) s3_scale <= param_word[6*lane+:6];
       if (s2_valid)
         group_sum <= (s2_first ? 26'sd0 : group_sum)
-            + 26'(products[{!w6 && s2_params[6*lane+5], s2_codes[3*lane+:3]}]);
-      if (s3_valid) term <= scaled(group_sum, s3_params[6*lane+:6], w6, a16);
+            + 26'(products[{s2_table, s2_codes[3*lane+:3]}]);
+      if (s3_valid) term <= scaled(group_sum, s3_scale, w6, a16);
       if (s4_valid) row_sum <= sum_with(s4_first ? 32'sd0 : row_sum, term, s4_shift[3:0]);
       if (s5_valid) held[lane] <= row_sum;
     end
