@@ -1,4 +1,5 @@
-"""The chip that `etch rtl` writes, in the tools beside Verilator: Icarus runs it, Yosys reads it."""
+"""The chip that `etch rtl` writes, in the tools beside Verilator: Icarus runs it, Yosys reads it,
+tools/chip_area.py measures it."""
 
 import json
 import math
@@ -111,6 +112,22 @@ class ChipTools(Case):
                              "hierarchy -top etch_top -check; proc; check -assert")
         odd = [line for line in said.splitlines() if "Replacing memory" not in line]
         self.assertEqual([line for line in odd if line.strip()], [])
+
+    def test_area(self):
+        need_tool("yosys")
+        need_data("asap7/asap7_rvt_tt_merged_mini.lib")
+        tool = SOURCE / "tools/chip_area.py"
+        liberty = DATA / "asap7/asap7_rvt_tt_merged_mini.lib"
+        said = self.run_tool(sys.executable, tool, self.chip, "--liberty", liberty, "--parts",
+                             "rom", "--json", self.folder / "area.json")
+        rom = json.loads((self.folder / "area.json").read_text())["rom"]
+        self.assertIn(f"{rom['um2_per_weight']:.4f}", said)
+        self.assertLess(rom["um2_per_weight"], 0.025)
+        self.assertGreater(rom["um2_per_weight"], 0.02)
+        done = subprocess.run([sys.executable, tool, self.folder, "--liberty", liberty],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"^chip_area: .* is missing\n$")
 
 
 if __name__ == "__main__":

@@ -45,6 +45,12 @@ class BaseUnit : public ::testing::Test {
              bool to_logits) {
     const test::RandomMatrix matrix(weights, rows, cols, random_);
     input_ = test::RandomInput(format, cols, point, random_);
+    CheckWith(matrix, weights, format, rows, cols, point, to_logits);
+  }
+
+  // The same with input_ as it is.
+  void CheckWith(const test::RandomMatrix& matrix, WeightFormat weights, ActivationFormat format,
+                 int64_t rows, int64_t cols, int point, bool to_logits) {
     // Behind another matrix, so that bases count.
     roms_ = BaseRoms(kLanes);
     AppendMatrix(test::RandomMatrix(WeightFormat::kW3, 5, 40, random_).view(), kLanes, roms_);
@@ -97,6 +103,19 @@ TEST_F(BaseUnit, MultipliesAsTheContractSays) {
         for (const int point : {16, 32}) {
           Check(weights, format, rows, cols, point, false);
         }
+      }
+    }
+  }
+}
+
+TEST_F(BaseUnit, HoldsTheLargestSums) {
+  constexpr int64_t kCols = 4096;
+  for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6}) {
+    for (const ActivationFormat format : {ActivationFormat::kA8, ActivationFormat::kA16}) {
+      for (const bool negative : {false, true}) {
+        const test::RandomMatrix matrix(weights, 8, kCols, random_, true);
+        input_ = test::LargestInput(format, kCols, negative);
+        CheckWith(matrix, weights, format, 8, kCols, 16, false);
       }
     }
   }

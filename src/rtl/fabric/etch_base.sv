@@ -64,7 +64,7 @@ module etch_base #(
       .LANES(LANES)
   ) control (
       .clk, .rst, .start, .code_base, .param_base, .row_base, .rows, .groups,
-      .two_planes(w6), .base_shift, .max_shift, .busy, .code_addr, .param_addr, .input_addr,
+      .two_planes(w6), .base_shift(6'd0), .max_shift, .busy, .code_addr, .param_addr, .input_addr,
       .shift_addr, .input_shift, .s1_valid, .s1_first, .s1_plane, .s2_valid, .s2_first, .s2_last,
       .s3_valid, .s4_valid, .s4_first, .s4_shift, .s5_valid, .drain_hold, .drain_valid, .drain_row,
       .drain_lane, .row_addr
@@ -73,7 +73,6 @@ module etch_base #(
   // Stage 1: the products that lanes select from.
   logic signed [21:0] products[0:15];
   logic [3*LANES-1:0] s2_codes;
-  logic [6*LANES-1:0] s2_params, s3_params;
 
   for (genvar level = 0; level < 16; level++) begin : gen_product
     logic signed [5:0] table_level, factor;
@@ -82,27 +81,64 @@ module etch_base #(
     always_ff @(posedge clk) if (s1_valid) products[level] <= 22'(input_code) * 22'(factor);
   end
 
-  always_ff @(posedge clk) begin
-    if (s1_valid) s2_codes <= code_word;
-    if (s1_first) s2_params <= param_word;
-    if (s2_last) s3_params <= s2_params;
-  end
+  always_ff @(posedge clk) if (s1_valid) s2_codes <= code_word;
 
-  // Stages 2 to 5, lane by lane.
+  // A group's sum, below 2^25, times its scale, less what W6 and A16 bring: below 2^21 (contract,
+  // section 14), and one bit below the point. Bits of the scale are worked in from the lowest, so
+  // that an adder needs no more bits than the sum.
+  function automatic logic signed [22:0] scaled(
+      input logic signed [25:0] value, input logic [5:0] scale, input logic is_w6,
+      input logic is_a16);
+    logic signed [26:0] product, addend;
+    logic signed [32:0] whole;
+    logic subtract;
+    product = '0;
+    whole = '0;
+    for (int place = 0; place < 6; place++) begin
+      addend = scale[place] && (place < 5 || is_w6) ? 27'(value) : 27'sd0;
+      if (place > 0) product = product >>> 1;
+      if (place == 4) begin
+        subtract = scale[4] && !is_w6;
+        product = 27'($signed({product, 1'b1} + {addend ^ {27{subtract}}, subtract}) >>> 1);
+      end else begin
+        product = product + addend;
+      end
+      whole[place+1] = product[0];
+    end
+    whole[32:6] = product;
+    if (is_w6) whole = whole >>> 2;
+    if (is_a16) whole = whole >>> 8;
+    scaled = 23'(whole);
+  endfunction
+
+  // sum + round(term / 2^shift); the bit below the point and a 1 there carry.
+  function automatic logic signed [31:0] sum_with(
+      input logic signed [31:0] sum, input logic signed [22:0] term, input logic [3:0] shift);
+    logic signed [22:0] shifted;
+    shifted = term >>> shift;
+    sum_with = 32'(($signed({sum, 1'b1}) + 33'(shifted)) >>> 1);
+  endfunction
+
+  // Stages 2 to 5, lane by lane. Shifts of blocks differ by at most 15.
   logic signed [31:0] held[0:LANES-1];
+  logic unused;
+  assign unused = &{1'b0, s4_shift[4], s2_last};
 
   for (genvar lane = 0; lane < LANES; lane++) begin : gen_lane
-    logic signed [31:0] group_sum, scaled, row_sum;
-    logic signed [6:0] scale;
-    assign scale = w6 ? {1'b0, s3_params[6*lane+:6]}
-        : {{2{s3_params[6*lane+4]}}, s3_params[6*lane+:5]};
+    logic signed [25:0] group_sum;
+    logic signed [22:0] term;
+    logic signed [31:0] row_sum;
+    logic s2_table;
+    logic [5:0] s3_scale;
     always_ff @(posedge clk) begin
+      if (s1_first) s2_table <= !w6 && param_word[6*lane+5];
+      // Parameters stay for a group; in this cycle the group before may be in stage 3.
+      if (s2_first) s3_scale <= param_word[6*lane+:6];
       if (s2_valid)
-        group_sum <= (s2_first ? 32'sd0 : group_sum)
-            + 32'(products[{!w6 && s2_params[6*lane+5], s2_codes[3*lane+:3]}]);
-      if (s3_valid) scaled <= group_sum * 32'(scale);
-      if (s4_valid)
-        row_sum <= (s4_first ? 32'sd0 : row_sum) + round_shift_32(scaled, s4_shift);
+        group_sum <= (s2_first ? 26'sd0 : group_sum)
+            + 26'(products[{s2_table, s2_codes[3*lane+:3]}]);
+      if (s3_valid) term <= scaled(group_sum, s3_scale, w6, a16);
+      if (s4_valid) row_sum <= sum_with(s4_first ? 32'sd0 : row_sum, term, s4_shift[3:0]);
       if (s5_valid) held[lane] <= row_sum;
     end
   end

@@ -2,6 +2,7 @@
 
 // Random matrices and inputs, and memories as ports of a verilated unit, for tests of lanes.
 
+#include <algorithm>
 #include <cstdint>
 #include <random>
 #include <type_traits>
@@ -59,13 +60,21 @@ void SetLevels(const numerics::LevelTables& tables, Port& port) {
   SetWord(rom, 0, port);
 }
 
+// With `largest`, four rows in turn have codes and scales of either end in every column.
 class RandomMatrix {
  public:
-  RandomMatrix(numerics::WeightFormat format, int64_t rows, int64_t cols, std::mt19937& random)
+  RandomMatrix(numerics::WeightFormat format, int64_t rows, int64_t cols, std::mt19937& random,
+               bool largest = false)
       : levels_(RandomLevels(random)), rows_(rows), cols_(cols), format_(format) {
     using numerics::WeightFormat;
     const int64_t tile_bytes = numerics::TileBytes(format, cols);
     bytes_.resize(static_cast<size_t>(numerics::TileCount(rows) * tile_bytes));
+    if (largest) {
+      for (auto& table : levels_.levels) {
+        table.front() = -31;
+        table.back() = 31;
+      }
+    }
     const auto draw = [&](int low, int high) {
       return std::uniform_int_distribution<int>(low, high)(random);
     };
@@ -88,6 +97,12 @@ class RandomMatrix {
                                            : format == WeightFormat::kW6 ? draw(0, 63)
                                                                          : 1);
         values.table = static_cast<uint8_t>(format == WeightFormat::kW3 ? draw(0, 1) : 0);
+        if (largest) {
+          const bool is_w3 = format == WeightFormat::kW3;
+          const auto code = static_cast<int8_t>((row & 1) == 0 ? 0 : is_w3 ? 7 : 63);
+          std::ranges::fill(values.codes, code);
+          values.scale = static_cast<int8_t>((row & 2) == 0 ? (is_w3 ? -16 : 63) : 15);
+        }
         numerics::PackGroup(format, cols, tile, in_tile, group, values);
       }
     }
@@ -118,6 +133,18 @@ inline numerics::Activation RandomInput(numerics::ActivationFormat format, int64
   }
   numerics::Activation input;
   numerics::QuantizeActivation(values, point, format, input);
+  return input;
+}
+
+// Every code the largest of its format.
+inline numerics::Activation LargestInput(numerics::ActivationFormat format, int64_t cols,
+                                         bool negative) {
+  const std::vector<int64_t> values(static_cast<size_t>(cols), negative ? -1'000'000 : 1'000'000);
+  numerics::Activation input;
+  numerics::QuantizeActivation(values, 16, format, input);
+  std::ranges::fill(input.codes, static_cast<int16_t>(
+                                     (negative ? -1 : 1) *
+                                     (format == numerics::ActivationFormat::kA8 ? 127 : 32'639)));
   return input;
 }
 
