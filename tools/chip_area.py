@@ -7,9 +7,9 @@
 
 Needs Yosys and one liberty file of ASAP7 (RVT), all its cells merged. Each unit is synthesised by
 itself with the parameters that it has in the chip. Memories of 1,024 bits and more are counted in
-bits, smaller ones are flip-flops. Adders are ripple chains of full-adder cells, enables of registers
-are clock gates. Areas are those of the cells, without placement, routing and clock tree; that they
-run at some clock is not checked.
+bits, smaller ones are flip-flops. Adders are ripple chains of full-adder cells, enables of
+registers are clock gates. Areas are those of the cells, without placement, routing and clock tree;
+that they run at some clock is not checked.
 
 Parts: units (the table), lane (a lane of etch_base: the difference of 16 and 32 lanes), lane8 (the
 same for inputs of 8 bits and weights of 3 only), rom (random 3-bit weights as logic).
