@@ -5,13 +5,13 @@
 
 #include <set>
 
-#include "engine/random_model_test.h"
+#include "image/random_image_test.h"
 
 namespace etch::plan {
 namespace {
 
-using engine::test::OddConfig;
-using engine::test::RandomImage;
+using image::test::OddConfig;
+using image::test::RandomImage;
 
 Choices Small() {
   Choices choices;

@@ -1,5 +1,6 @@
-# cmake -DFABRIC=folder -DSIM=file.cc -DINTERFACE=file.md -DOUTPUT=file.cc -P embed_fabric.cmake: the fabric's sources and
-# the program around a verilated chip and docs/chip.md as C++ strings.
+# cmake -DFABRIC=folder -DSIM=file.cc -DINTERFACE=file.md -DOUTPUT=file.cc -P embed_fabric.cmake
+#
+# The fabric's sources, the program around a verilated chip and docs/chip.md as C++ strings.
 
 file(GLOB files "${FABRIC}/*.sv" "${FABRIC}/*.svh")
 list(SORT files)

@@ -2,10 +2,10 @@
 
 #include <memory>
 
-#include "Vetch_top.h"
-#include "verilated.h"
+#include <Vetch_top.h>
+#include <verilated.h>
 #if VM_COVERAGE
-#include "verilated_cov.h"
+#include <verilated_cov.h>
 #endif
 
 namespace {

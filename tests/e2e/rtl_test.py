@@ -64,7 +64,8 @@ class Chips(Case):
         self.assertEqual(one["fabric_xxh3"], two["fabric_xxh3"])
         self.assertNotEqual(one["masks_xxh3"], two["masks_xxh3"])
         names = sorted(path.name for path in (self.folder / "one/fabric").iterdir())
-        self.assertEqual(names, sorted(path.name for path in (self.folder / "two/fabric").iterdir()))
+        others = sorted(path.name for path in (self.folder / "two/fabric").iterdir())
+        self.assertEqual(names, others)
         for name in names:
             self.assertEqual((self.folder / "one/fabric" / name).read_bytes(),
                              (self.folder / "two/fabric" / name).read_bytes(), name)
@@ -72,7 +73,8 @@ class Chips(Case):
     def test_what_does_not_fit_is_refused_before_anything_is_written(self):
         before = self.files()
         out = self.folder / "chip"
-        for options, words in [(["--lanes", 100], "power of two"), (["--context", 100000], "the model's is"),
+        for options, words in [(["--lanes", 100], "power of two"),
+                               (["--context", 100000], "the model's is"),
                                (["--adapter-rank", 65], "rank 65"),
                                (["--sessions", 0], "0 sessions")]:
             self.assertIn(words, self.error("rtl", IMAGE, "-o", out, *options, "--json"))

@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "Vetch_attention.h"
+#include <Vetch_attention.h>
 #include "rtl/fabric/unit_bench.h"
 
 namespace etch::rtl {

@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "Vetch_base.h"
+#include <Vetch_base.h>
 #include "numerics/linear.h"
 #include "rtl/fabric/matrix_bench.h"
 #include "rtl/fabric/unit_bench.h"

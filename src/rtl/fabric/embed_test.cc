@@ -2,7 +2,7 @@
 
 #include <random>
 
-#include "Vetch_embed.h"
+#include <Vetch_embed.h>
 #include "numerics/linear.h"
 #include "rtl/fabric/matrix_bench.h"
 #include "rtl/fabric/unit_bench.h"

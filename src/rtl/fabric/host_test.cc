@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "Vetch_host.h"
+#include <Vetch_host.h>
 
 namespace etch::rtl {
 namespace {

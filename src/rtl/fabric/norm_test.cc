@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "Vetch_norm.h"
+#include <Vetch_norm.h>
 #include "numerics/fixed_point.h"
 #include "numerics/tables.h"
 #include "rtl/fabric/unit_bench.h"

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "Vetch_quantise.h"
+#include <Vetch_quantise.h>
 #include "numerics/activation.h"
 #include "numerics/fixed_point.h"
 #include "numerics/swiglu.h"

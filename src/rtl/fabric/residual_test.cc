@@ -2,7 +2,7 @@
 
 #include <random>
 
-#include "Vetch_residual.h"
+#include <Vetch_residual.h>
 #include "numerics/fixed_point.h"
 #include "rtl/fabric/unit_bench.h"
 

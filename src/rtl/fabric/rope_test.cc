@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "Vetch_rope.h"
+#include <Vetch_rope.h>
 #include "numerics/fixed_point.h"
 #include "rtl/fabric/unit_bench.h"
 

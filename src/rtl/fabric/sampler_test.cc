@@ -4,7 +4,7 @@
 #include <random>
 #include <string>
 
-#include "Vetch_sampler.h"
+#include <Vetch_sampler.h>
 #include "numerics/attention.h"
 #include "numerics/fixed_point.h"
 #include "numerics/sampler.h"

@@ -15,8 +15,8 @@
 #include <memory>
 #include <vector>
 
-#include "Vetch_top.h"
-#include "verilated.h"
+#include <Vetch_top.h>
+#include <verilated.h>
 
 namespace {
 
