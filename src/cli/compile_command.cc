@@ -176,8 +176,8 @@ void AddCompile(CLI::App& app, int* exit_code) {
                       "Model id for the API. Default: the source's");
   command->add_option("--tokenizer", options->tokenizer, "tokenizer.bin of a llama2.c model");
   command->add_option("--synthetic", options->synthetic,
-                      "Seeded random weights instead of a MODEL: llama-3.1-8b, llama-3.2-3b, "
-                      "llama-3.2-1b, smollm-135m, stories260k");
+                      "Seeded random weights instead of a MODEL: llama-3.1-8b, "
+                      "llama-3.1-8b-layer, llama-3.2-3b, llama-3.2-1b, smollm-135m, stories260k");
   command->add_option("--seed", options->seed, "Seed of --synthetic")->capture_default_str();
   command->add_flag("--standalone", options->standalone,
                     "Write one executable that is the model: ./OUTPUT run, ./OUTPUT serve");

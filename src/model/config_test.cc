@@ -15,8 +15,8 @@ namespace {
 Config Llama31() { return *PresetConfig("llama-3.1-8b"); }
 
 TEST(Validate, AcceptsEveryPreset) {
-  for (const char* name :
-       {"llama-3.1-8b", "llama-3.2-3b", "llama-3.2-1b", "smollm-135m", "stories260k"}) {
+  for (const char* name : {"llama-3.1-8b", "llama-3.1-8b-layer", "llama-3.2-3b", "llama-3.2-1b",
+                           "smollm-135m", "stories260k"}) {
     const auto config = PresetConfig(name);
     ASSERT_TRUE(config.has_value()) << config.error().message;
     const Status status = Validate(*config);
@@ -157,8 +157,8 @@ TEST(PresetConfig, ListsTheKnownNamesForAnUnknownOne) {
   ASSERT_FALSE(unknown.has_value());
   EXPECT_EQ(unknown.error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(unknown.error().message,
-            "no preset \"llama-4\"; known are llama-3.1-8b, llama-3.2-3b, llama-3.2-1b, "
-            "smollm-135m, stories260k");
+            "no preset \"llama-4\"; known are llama-3.1-8b, llama-3.1-8b-layer, llama-3.2-3b, "
+            "llama-3.2-1b, smollm-135m, stories260k");
 }
 
 }  // namespace

@@ -224,7 +224,8 @@ TEST(RealModels, AModelWithoutTemplateContinuesItsPrompt) {
   const SampleSet chats = MustEncode(Chats({kChat}), *tokenizer, nullptr);
   ASSERT_EQ(chats.samples.size(), 1U);
   EXPECT_EQ(TrainedTexts(*tokenizer, chats.samples[0]).size(), 2U);
-  EXPECT_TRUE(chats.findings.empty());
+  ASSERT_EQ(chats.findings.size(), 1U);
+  EXPECT_EQ(chats.findings[0].code, "plain-template");
 }
 
 }  // namespace
