@@ -152,12 +152,11 @@ int Execute(const Options& options) {
   const rtl::VerifyReport& verify = outcome->verify;
   const double positions = static_cast<double>(std::max<int64_t>(1, verify.positions));
   if (options.json) {
-    nlohmann::ordered_json json = {
-        {"out", options.out},
-        {"fabric_xxh3", fmt::format("{:016x}", outcome->chip.fabric_hash)},
-        {"masks_xxh3", fmt::format("{:016x}", outcome->chip.mask_hash)},
-        {"first_token_cycles", outcome->base_cycles},
-        {"first_token_cycles_adapter", nullptr}};
+    nlohmann::ordered_json json = {{"out", options.out},
+                                   {"fabric_sha256", outcome->chip.fabric_sha256},
+                                   {"masks_sha256", outcome->chip.masks_sha256},
+                                   {"first_token_cycles", outcome->base_cycles},
+                                   {"first_token_cycles_adapter", nullptr}};
     if (outcome->adapter_cycles > 0) {
       json["first_token_cycles_adapter"] = outcome->adapter_cycles;
     }
@@ -175,8 +174,8 @@ int Execute(const Options& options) {
     }
     PrintJson(json);
   } else if (!options.quiet) {
-    fmt::print("chip         {}\nfabric       {:016x}\nmasks        {:016x}, {}\n", options.out,
-               outcome->chip.fabric_hash, outcome->chip.mask_hash,
+    fmt::print("chip         {}\nfabric       {}\nmasks        {}, {}\n", options.out,
+               outcome->chip.fabric_sha256.substr(0, 16), outcome->chip.masks_sha256.substr(0, 16),
                HumanBytes(static_cast<double>(outcome->chip.mask_bytes)));
     fmt::print("first token  {}\n", CyclesText(outcome->base_cycles));
     if (outcome->adapter_cycles > 0) {

@@ -1,7 +1,7 @@
 #include "rtl/chip_writer.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
+#include <openssl/evp.h>
 
 #include <array>
 
@@ -17,21 +17,37 @@ namespace {
 constexpr std::array<std::string_view, 7> kOwnNames = {
     "fabric", "masks", "sim", "chip.json", "INTERFACE.md", "README.md", "diagram.svg"};
 
+// SHA-256 of named files.
 class Hash {
  public:
-  Hash() { XXH3_64bits_reset(state_.get()); }
+  Hash() { ETCH_CHECK(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1); }
+
   void Add(std::string_view name, std::string_view text) {
     for (const std::string_view part : {name, text}) {
-      const uint64_t size = part.size();
-      XXH3_64bits_update(state_.get(), &size, sizeof(size));
-      XXH3_64bits_update(state_.get(), part.data(), part.size());
+      const std::string size = fmt::format("{}:", part.size());
+      Update(size);
+      Update(part);
     }
   }
-  uint64_t value() const { return XXH3_64bits_digest(state_.get()); }
+
+  // Ends the hash.
+  std::string Hex() {
+    std::array<unsigned char, 32> digest{};
+    ETCH_CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), nullptr) == 1);
+    std::string text;
+    for (const unsigned char byte : digest) {
+      text += fmt::format("{:02x}", byte);
+    }
+    return text;
+  }
 
  private:
-  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_{XXH3_createState(),
-                                                                  &XXH3_freeState};
+  void Update(std::string_view bytes) {
+    ETCH_CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
+  }
+
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_{EVP_MD_CTX_new(),
+                                                                   &EVP_MD_CTX_free};
 };
 
 }  // namespace
@@ -49,14 +65,14 @@ Result<ChipReport> WriteChip(const image::Image& image, const plan::HardwarePlan
     ETCH_TRY(add_fabric(file.name, file.text));
   }
   ETCH_TRY(add_fabric("etch_top.sv", TopText(plan.fabric)));
-  report.fabric_hash = fabric.value();
+  report.fabric_sha256 = fabric.Hex();
   Hash masks;
   for (const MaskFile& file : MakeMasks(image, plan)) {
     masks.Add(file.name, file.text);
     report.mask_bytes += std::ssize(file.text);
     ETCH_TRY(folder.Write("masks/" + file.name, file.text));
   }
-  report.mask_hash = masks.value();
+  report.masks_sha256 = masks.Hex();
   ETCH_TRY(folder.Write("sim/chip_sim.cc", SimSource()));
   ETCH_TRY(folder.Write("chip.json", ChipJson(image, plan.fabric.choices)));
   ETCH_TRY(folder.Write("INTERFACE.md", InterfaceText()));

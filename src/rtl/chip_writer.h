@@ -19,8 +19,8 @@
 namespace etch::rtl {
 
 struct ChipReport {
-  uint64_t fabric_hash = 0;  // XXH3 of all files of fabric/, names included
-  uint64_t mask_hash = 0;    // likewise of masks/
+  std::string fabric_sha256;  // of all files of fabric/, names and sizes included
+  std::string masks_sha256;   // likewise of masks/
   int64_t mask_bytes = 0;
 };
 

@@ -47,16 +47,16 @@ TEST_F(Chip, TheFabricDependsOnTheShapeOnly) {
   const ChipReport first = Write(*one, plan, folder_ / "one");
   const ChipReport again = Write(*one, plan, folder_ / "again");
   const ChipReport second = Write(*two, PlanOf(*two), folder_ / "two");
-  EXPECT_EQ(first.fabric_hash, again.fabric_hash);
-  EXPECT_EQ(first.mask_hash, again.mask_hash) << "the same bytes each time";
-  EXPECT_EQ(first.fabric_hash, second.fabric_hash);
-  EXPECT_NE(first.mask_hash, second.mask_hash);
+  EXPECT_EQ(first.fabric_sha256, again.fabric_sha256);
+  EXPECT_EQ(first.masks_sha256, again.masks_sha256) << "the same bytes each time";
+  EXPECT_EQ(first.fabric_sha256, second.fabric_sha256);
+  EXPECT_NE(first.masks_sha256, second.masks_sha256);
   for (const auto& entry : std::filesystem::directory_iterator(folder_ / "one/fabric")) {
     const std::filesystem::path name = entry.path().filename();
     EXPECT_EQ(*ReadSmallFile(entry.path()), *ReadSmallFile(folder_ / "two/fabric" / name)) << name;
   }
   const ChipReport wider = Write(*one, PlanOf(*one, 32), folder_ / "wider");
-  EXPECT_NE(first.fabric_hash, wider.fabric_hash);
+  EXPECT_NE(first.fabric_sha256, wider.fabric_sha256);
 }
 
 TEST_F(Chip, TheAuditFindsASingleWrongWeight) {
