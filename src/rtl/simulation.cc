@@ -15,38 +15,12 @@
 #include "base/file.h"
 #include "rtl/fabric_files.h"
 #include "rtl/matrix_rom.h"
+#include "rtl/registers.h"
 
 namespace etch::rtl {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The host port's registers (docs/chip.md).
-constexpr uint32_t kControl = 0x008;
-constexpr uint32_t kError = 0x010;
-constexpr uint32_t kSession = 0x020;
-constexpr uint32_t kPosition = 0x024;
-constexpr uint32_t kPromptLength = 0x028;
-constexpr uint32_t kMaxTokens = 0x02C;
-constexpr uint32_t kFlags = 0x030;
-constexpr uint32_t kAdapter = 0x034;
-constexpr uint32_t kAdapterWeight = 0x038;
-constexpr uint32_t kEndToken = 0x03C;
-constexpr uint32_t kInverseTemperature = 0x040;
-constexpr uint32_t kTopK = 0x044;
-constexpr uint32_t kTopP = 0x048;
-constexpr uint32_t kMinP = 0x04C;
-constexpr uint32_t kSeed = 0x050;
-constexpr uint32_t kStep = 0x058;
-constexpr uint32_t kStream = 0x060;
-constexpr uint32_t kLoadTarget = 0x070;
-constexpr uint32_t kLoadAddress = 0x074;
-constexpr uint32_t kCycles = 0x080;
-
-constexpr uint32_t kStart = 1;
-constexpr uint32_t kClearError = 4;
-constexpr uint32_t kPromptTarget = 0;
-constexpr uint32_t kAdapterTarget = 1;
 
 // Millions of cycles after which a run is given up.
 constexpr uint32_t kLimit = 1'000'000;
@@ -348,10 +322,10 @@ Result<ChipResult> Simulation::Run(const ChipRequest& request) {
       {kTopK, request.top_k},
       {kTopP, request.top_p},
       {kMinP, request.min_p},
-      {kSeed, low(request.seed)},
-      {kSeed + 4, high(request.seed)},
-      {kStep, low(request.step)},
-      {kStep + 4, high(request.step)},
+      {kSeedLow, low(request.seed)},
+      {kSeedHigh, high(request.seed)},
+      {kStepLow, low(request.step)},
+      {kStepHigh, high(request.step)},
       {kStream, request.stream},
   };
   for (const auto& [address, value] : registers) {
@@ -379,8 +353,8 @@ Result<ChipResult> Simulation::Run(const ChipRequest& request) {
   if (error != 0) {
     return Fail(ErrorCode::kInvalidArgument, "the chip refuses: error {}", error);
   }
-  ETCH_ASSIGN_OR_RETURN(const uint32_t cycles_low, Read(kCycles));
-  ETCH_ASSIGN_OR_RETURN(const uint32_t cycles_high, Read(kCycles + 4));
+  ETCH_ASSIGN_OR_RETURN(const uint32_t cycles_low, Read(kCyclesLow));
+  ETCH_ASSIGN_OR_RETURN(const uint32_t cycles_high, Read(kCyclesHigh));
   result.cycles = static_cast<int64_t>((uint64_t{cycles_high} << 32) | cycles_low);
   return result;
 }

@@ -23,6 +23,7 @@
 #include "numerics/sampler.h"
 #include "plan/hardware_plan.h"
 #include "rtl/chip_writer.h"
+#include "rtl/registers.h"
 #include "rtl/simulation.h"
 
 namespace etch::rtl {
@@ -34,39 +35,6 @@ constexpr int kRunsOfAnEpisode = 10;
 constexpr int64_t kContext = 32;
 constexpr int64_t kSessions = 2;
 constexpr int64_t kSlots = 2;
-
-// Registers (docs/chip.md).
-constexpr uint32_t kControl = 0x008;
-constexpr uint32_t kStatus = 0x00c;
-constexpr uint32_t kError = 0x010;
-constexpr uint32_t kSession = 0x020;
-constexpr uint32_t kPosition = 0x024;
-constexpr uint32_t kPromptLength = 0x028;
-constexpr uint32_t kMaxTokens = 0x02c;
-constexpr uint32_t kFlags = 0x030;
-constexpr uint32_t kAdapter = 0x034;
-constexpr uint32_t kAdapterWeight = 0x038;
-constexpr uint32_t kEndToken = 0x03c;
-constexpr uint32_t kInverseTemperature = 0x040;
-constexpr uint32_t kTopK = 0x044;
-constexpr uint32_t kTopP = 0x048;
-constexpr uint32_t kMinP = 0x04c;
-constexpr uint32_t kSeed = 0x050;
-constexpr uint32_t kStep = 0x058;
-constexpr uint32_t kStream = 0x060;
-constexpr uint32_t kLoadTarget = 0x070;
-constexpr uint32_t kLoadAddress = 0x074;
-constexpr uint32_t kCycles = 0x080;
-constexpr uint32_t kTokens = 0x088;
-constexpr uint32_t kPositionNext = 0x08c;
-constexpr uint32_t kShape = 0x090;
-
-constexpr uint32_t kStart = 1;
-constexpr uint32_t kAbort = 2;
-constexpr uint32_t kClearError = 4;
-constexpr uint32_t kBusy = 1;
-constexpr uint32_t kFailed = 2;
-constexpr uint32_t kStalled = 4;
 
 // Registers that can be written, and what a reset leaves in them.
 const std::map<uint32_t, uint32_t> kAfterReset = {{kSession, 0},
@@ -81,10 +49,10 @@ const std::map<uint32_t, uint32_t> kAfterReset = {{kSession, 0},
                                                   {kTopK, 1},
                                                   {kTopP, 1 << 16},
                                                   {kMinP, 0},
-                                                  {kSeed, 0},
-                                                  {kSeed + 4, 0},
-                                                  {kStep, 0},
-                                                  {kStep + 4, 0},
+                                                  {kSeedLow, 0},
+                                                  {kSeedHigh, 0},
+                                                  {kStepLow, 0},
+                                                  {kStepHigh, 0},
                                                   {kStream, 0},
                                                   {kLoadTarget, 0},
                                                   {kLoadAddress, 0}};
@@ -228,7 +196,7 @@ class Episode {
     for (const auto& [address, value] : kAfterReset) {
       EXPECT_EQ(host_.Read(address), value) << "register " << address;
     }
-    for (const uint32_t address : {kControl, kCycles, kCycles + 4, kTokens}) {
+    for (const uint32_t address : {kControl, kCyclesLow, kCyclesHigh, kTokens}) {
       EXPECT_EQ(host_.Read(address), 0U) << "register " << address;
     }
     registers_ = kAfterReset;
@@ -385,10 +353,10 @@ class Episode {
     Set(kTopK, request.sampling.greedy ? 1 : low(request.sampling.top_k));
     Set(kTopP, request.sampling.top_p);
     Set(kMinP, request.sampling.min_p);
-    Set(kSeed, low(request.sampling.seed));
-    Set(kSeed + 4, high(request.sampling.seed));
-    Set(kStep, low(request.step));
-    Set(kStep + 4, high(request.step));
+    Set(kSeedLow, low(request.sampling.seed));
+    Set(kSeedHigh, high(request.sampling.seed));
+    Set(kStepLow, low(request.step));
+    Set(kStepHigh, high(request.step));
     Set(kStream, request.stream);
   }
 
@@ -422,7 +390,7 @@ class Episode {
     EXPECT_TRUE(host_.received == expected.results) << "wrong tokens or logits";
     EXPECT_EQ(host_.Read(kTokens), expected.tokens);
     EXPECT_EQ(host_.Read(kPositionNext), expected.position);
-    const int64_t cycles = host_.Read(kCycles) + (int64_t{host_.Read(kCycles + 4)} << 32);
+    const int64_t cycles = host_.Read(kCyclesLow) + (int64_t{host_.Read(kCyclesHigh)} << 32);
     if (exact_cycles) {
       EXPECT_EQ(cycles, expected.cycles);
     } else {
@@ -562,8 +530,9 @@ class Episode {
         return;
       }
       case 1: {
-        const uint32_t read_only = std::array{0U, 4U, kStatus, kError, kCycles, kTokens, kShape}.at(
-            static_cast<size_t>(Random(7)));
+        const uint32_t read_only =
+            std::array{0U, 4U, kStatus, kError, kCyclesLow, kTokens, kShape}.at(
+                static_cast<size_t>(Random(7)));
         EXPECT_FALSE(host_.Write(read_only, static_cast<uint32_t>(Random(8))));
         return ExpectError(3, busy);
       }

@@ -11,6 +11,8 @@
 
 #include <Vetch_host.h>
 
+#include "rtl/registers.h"
+
 namespace etch::rtl {
 namespace {
 
@@ -20,45 +22,6 @@ constexpr uint32_t kContext = 64;
 constexpr uint32_t kSessions = 3;
 constexpr uint32_t kAdapterSlots = 2;
 constexpr uint32_t kAdapterWords = 100;
-
-// Registers.
-constexpr uint32_t kId = 0x000;
-constexpr uint32_t kVersion = 0x004;
-constexpr uint32_t kControl = 0x008;
-constexpr uint32_t kStatus = 0x00c;
-constexpr uint32_t kError = 0x010;
-constexpr uint32_t kSession = 0x020;
-constexpr uint32_t kPosition = 0x024;
-constexpr uint32_t kPromptLength = 0x028;
-constexpr uint32_t kMaxTokens = 0x02c;
-constexpr uint32_t kFlags = 0x030;
-constexpr uint32_t kAdapter = 0x034;
-constexpr uint32_t kAdapterWeight = 0x038;
-constexpr uint32_t kEndToken = 0x03c;
-constexpr uint32_t kInverseTemperature = 0x040;
-constexpr uint32_t kTopK = 0x044;
-constexpr uint32_t kTopP = 0x048;
-constexpr uint32_t kMinP = 0x04c;
-constexpr uint32_t kSeedLow = 0x050;
-constexpr uint32_t kSeedHigh = 0x054;
-constexpr uint32_t kStepLow = 0x058;
-constexpr uint32_t kStepHigh = 0x05c;
-constexpr uint32_t kStream = 0x060;
-constexpr uint32_t kLoadTarget = 0x070;
-constexpr uint32_t kLoadAddress = 0x074;
-constexpr uint32_t kCyclesLow = 0x080;
-constexpr uint32_t kCyclesHigh = 0x084;
-constexpr uint32_t kTokens = 0x088;
-constexpr uint32_t kPositionNext = 0x08c;
-constexpr uint32_t kShape = 0x090;
-
-constexpr uint32_t kStart = 1;
-constexpr uint32_t kAbort = 2;
-constexpr uint32_t kClearError = 4;
-
-constexpr uint32_t kBusy = 1;
-constexpr uint32_t kFailed = 2;
-constexpr uint32_t kStalled = 4;
 
 constexpr int kOkay = 0;
 constexpr int kSlaveError = 2;
