@@ -100,7 +100,13 @@ Status Verify(const Options& options, const image::Image& image, const plan::Har
   }
   ETCH_ASSIGN_OR_RETURN(outcome.audit, rtl::AuditMasks(image, plan, options.out));
   const auto begin = std::chrono::steady_clock::now();
-  ETCH_TRY(rtl::BuildSimulation(options.out));
+  if (const Status status = rtl::BuildSimulation(options.out); !status) {
+    // Ctrl-C reaches the compilers too.
+    if (Interrupted()) {
+      return Fail(ErrorCode::kCancelled, "interrupted");
+    }
+    return status;
+  }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   outcome.build_seconds = seconds.count();
   ETCH_ASSIGN_OR_RETURN(rtl::Simulation simulation, rtl::Simulation::Start(options.out, plan));

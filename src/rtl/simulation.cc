@@ -53,9 +53,13 @@ struct Actions {
   posix_spawn_file_actions_t actions{};
 };
 
-// Starts `arguments` in `folder`; the process's id, or the error of starting it.
+// Starts `arguments` in `folder`; the process's id, or the error of starting it. `apart`: in a
+// group of processes of its own, which Ctrl-C at the terminal does not reach.
 Result<pid_t> Spawn(const fs::path& folder, const std::vector<std::string>& arguments,
-                    Actions& actions) {
+                    Actions& actions, bool apart) {
+  posix_spawnattr_t attributes{};
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, static_cast<short>(apart ? POSIX_SPAWN_SETPGROUP : 0));
   posix_spawn_file_actions_addchdir_np(&actions.actions, folder.c_str());
   std::vector<char*> pointers;
   for (const std::string& argument : arguments) {
@@ -63,8 +67,9 @@ Result<pid_t> Spawn(const fs::path& folder, const std::vector<std::string>& argu
   }
   pointers.push_back(nullptr);
   pid_t process = 0;
-  const int error =
-      ::posix_spawnp(&process, pointers[0], &actions.actions, nullptr, pointers.data(), environ);
+  const int error = ::posix_spawnp(&process, pointers[0], &actions.actions, &attributes,
+                                   pointers.data(), environ);
+  posix_spawnattr_destroy(&attributes);
   if (error != 0) {
     return Fail(error == ENOENT ? ErrorCode::kUnsupported : ErrorCode::kIo, "{}: cannot start: {}",
                 arguments[0], std::generic_category().message(error));
@@ -103,7 +108,7 @@ Status BuildSimulation(const fs::path& folder) {
   posix_spawn_file_actions_addopen(&actions.actions, 1, fs::absolute(log).c_str(),
                                    O_WRONLY | O_CREAT | O_TRUNC, 0644);
   posix_spawn_file_actions_adddup2(&actions.actions, 1, 2);
-  const Result<pid_t> process = Spawn(folder, arguments, actions);
+  const Result<pid_t> process = Spawn(folder, arguments, actions, false);
   if (!process) {
     return Fail(process.error().code,
                 "{}; simulating a chip needs Debian's verilator and a C++ compiler",
@@ -213,7 +218,7 @@ Result<Simulation> Simulation::Start(const fs::path& folder, const plan::Hardwar
   posix_spawn_file_actions_adddup2(&actions.actions, theirs.get(), 0);
   posix_spawn_file_actions_adddup2(&actions.actions, theirs.get(), 1);
   auto process = std::make_unique<Process>();
-  ETCH_ASSIGN_OR_RETURN(process->id, Spawn(folder, {"sim/obj/chip_sim"}, actions));
+  ETCH_ASSIGN_OR_RETURN(process->id, Spawn(folder, {"sim/obj/chip_sim"}, actions, true));
   process->socket = std::move(ours);
   return Simulation(std::move(process), plan);
 }
