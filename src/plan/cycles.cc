@@ -1,6 +1,7 @@
 // How long steps take: the formulas at the heads of the fabric's modules.
 
 #include <algorithm>
+#include <bit>
 
 #include "plan/hardware_plan.h"
 
@@ -9,50 +10,66 @@ namespace {
 
 constexpr int64_t kGroup = 32;
 
-// Tiles of `lanes` rows, each of `steps` steps; `after` behind the last result's look-up.
-int64_t MatrixCycles(int64_t rows, int64_t lanes, int64_t steps, int64_t after) {
-  const int64_t tiles = (rows + lanes - 1) / lanes;
-  const int64_t last = rows - (tiles - 1) * lanes;
-  return steps + (tiles - 1) * std::max(steps, lanes + 6) + last + after;
+constexpr int64_t Ceiling(int64_t value, int64_t by) { return (value + by - 1) / by; }
+
+// Rows in tiles, each row on as many lanes as share it; `steps` of the whole row, `after` behind
+// the last result's look-up. Results leave `width` a cycle.
+int64_t MatrixCycles(const Choices& choices, int64_t lanes, const Step& step, int64_t planes,
+                     int64_t after) {
+  const int64_t segments = Segments(step.n, step.groups, lanes, choices.splits);
+  const int64_t steps = kGroup * Ceiling(step.groups, segments) * planes;
+  const int64_t tile_rows = lanes / segments;
+  const int64_t tiles = Ceiling(step.n, tile_rows);
+  const int64_t last = step.n - (tiles - 1) * tile_rows;
+  const int64_t tree = std::bit_width(static_cast<uint64_t>(segments)) - 1;
+  return steps + (tiles - 1) * std::max(steps, Ceiling(tile_rows, choices.vector_width) + 6) +
+         Ceiling(last, choices.vector_width) + tree + after;
 }
 
-int64_t QuantiseCycles(const Step& step) {
-  const int64_t codes = step.per_head ? step.n : (step.n + kGroup - 1) / kGroup * kGroup;
-  return step.n + codes + 13;
+int64_t QuantiseCycles(const Step& step, int64_t width) {
+  const int64_t codes = step.per_head ? step.n : Ceiling(step.n, kGroup) * kGroup;
+  return Ceiling(step.n, width) + Ceiling(codes, width) + 13;
 }
 
-int64_t AttentionCycles(const model::Config& config, int64_t position) {
-  const int64_t blocks = (config.head_dim + kGroup - 1) / kGroup;
-  return config.n_heads * (2 * blocks * (position + 1) + config.head_dim + 50) + 1;
+// Heads side by side as far as the blocks a cycle reach, then keys.
+int64_t AttentionCycles(const model::Config& config, const Choices& choices, int64_t position) {
+  const int64_t blocks = Ceiling(config.head_dim, kGroup);
+  const int64_t heads = std::min(config.n_heads, choices.attention_width);
+  const int64_t keys = choices.attention_width / heads;
+  return Ceiling(config.n_heads, heads) *
+             (2 * blocks * Ceiling(position + 1, keys) +
+              Ceiling(config.head_dim, choices.vector_width) + 50) +
+         1;
 }
 
 }  // namespace
 
 int64_t StepCycles(const HardwarePlan& plan, const Step& step, int64_t position) {
   const Fabric& fabric = plan.fabric;
+  const Choices& choices = fabric.choices;
+  const int64_t width = choices.vector_width;
   const int64_t planes = step.w6 ? 2 : 1;
-  constexpr int64_t kAdapterLanes = 32;
   switch (step.operation) {
     case Operation::kEnd:
       return 0;
     case Operation::kEmbed:
-      return kGroup * step.groups * planes + 6;
+      return Ceiling(kGroup * step.groups * planes, width) + 6;
     case Operation::kAngles:
-      return fabric.config.head_dim + 4;
+      return Ceiling(fabric.config.head_dim, width) + 4;
     case Operation::kNorm:
-      return 3 * step.n + 15;
+      return 3 * Ceiling(step.n, width) + 15;
     case Operation::kQuantise:
-      return QuantiseCycles(step);
+      return QuantiseCycles(step, width);
     case Operation::kBase:
-      return MatrixCycles(step.n, fabric.choices.lanes, kGroup * step.groups * planes, 8);
+      return MatrixCycles(choices, choices.lanes, step, planes, 8);
     case Operation::kAdapter:
-      return MatrixCycles(step.n, kAdapterLanes, kGroup * step.groups, 10);
+      return MatrixCycles(choices, choices.adapter_lanes, step, 1, 10);
     case Operation::kRope:
-      return step.n * fabric.config.head_dim + 4;
+      return Ceiling(step.n * fabric.config.head_dim, width) + 4;
     case Operation::kAttend:
-      return AttentionCycles(fabric.config, position);
+      return AttentionCycles(fabric.config, choices, position);
     case Operation::kResidual:
-      return step.n + 2;
+      return Ceiling(step.n, width) + 2;
     case Operation::kSample:
       return 73;
   }

@@ -16,23 +16,42 @@ using model::InputSite;
 using model::Role;
 
 constexpr int64_t kGroup = numerics::kGroup;
-constexpr int64_t kAdapterLanes = 32;
+constexpr int64_t kAdapterLanes = 32;  // of the adapter memory's words
 
 constexpr int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
 int64_t BitsOf(int64_t value) { return std::bit_width(static_cast<uint64_t>(value)); }
 
-Status CheckChoices(const image::Image& image, Choices& choices) {
-  const model::Config& config = image.config();
+struct Bounded {
+  std::string_view name;
+  int64_t value = 0;
+  int64_t low = 1;
+  int64_t high = 1;
+};
+
+Status CheckWidths(const model::Config& config, const Choices& choices) {
+  constexpr int64_t kMaxWidth = int64_t{1} << 20;
+  const Bounded bounded[] = {
+      {"splits", choices.splits, 1, kMaxWidth},
+      {"elements of a vector a cycle", choices.vector_width, 1, kMaxWidth},
+      {"blocks of attention a cycle", choices.attention_width, 1, kMaxWidth},
+      {"lanes for adapters", choices.adapter_lanes, kAdapterLanes, kMaxWidth},
+      {"layers in flight", choices.stages, 1, config.n_layers},
+  };
+  for (const Bounded& one : bounded) {
+    if (one.value < one.low || one.value > one.high) {
+      return Fail(ErrorCode::kInvalidArgument, "{} {}: {} to {} can be built", one.value, one.name,
+                  one.low, one.high);
+    }
+  }
+  return {};
+}
+
+Status CheckChoices(const model::Config& config, Choices& choices) {
   constexpr int64_t kDefaultContext = 512;
-  constexpr int64_t kMaxLanes = 65536;
+  constexpr int64_t kMaxLanes = int64_t{1} << 24;
   constexpr int64_t kMaxRank = 1024;
   constexpr int64_t kMaxUsers = 4096;
-  if (image.is_source()) {
-    return Fail(ErrorCode::kUnsupported,
-                "the image holds original weights (--recipe source); a chip is made of a quantised "
-                "one");
-  }
   if (choices.context == 0) {
     choices.context = std::min(config.context, kDefaultContext);
   }
@@ -60,14 +79,14 @@ Status CheckChoices(const image::Image& image, Choices& choices) {
                 "neither",
                 choices.adapter_slots, choices.adapter_rank, kMaxUsers);
   }
-  return {};
+  return CheckWidths(config, choices);
 }
 
 // Builds a plan; what is laid out first stands first.
 class Planner {
  public:
-  Planner(const image::Image& image, const Choices& choices)
-      : image_(image), config_(image.config()) {
+  Planner(const ModelShape& shape, const Choices& choices)
+      : shape_(shape), config_(shape.config) {
     plan_.fabric.config = config_;
     plan_.fabric.choices = choices;
     plan_.fabric.rank = RoundUp(choices.adapter_rank, kGroup);
@@ -110,14 +129,9 @@ class Planner {
     fabric.id_bits = BitsOf(config_.vocab_size);
   }
 
-  Status AddMatrix(Role role, int64_t layer) {
-    const numerics::WeightView view = image_.Weights(role, layer);
-    if (view.format != numerics::WeightFormat::kW3 && view.format != numerics::WeightFormat::kW6) {
-      return Fail(ErrorCode::kUnsupported, "{} is {}; a chip holds W3 and W6",
-                  model::TensorName(role, layer), numerics::FormatName(view.format));
-    }
-    MatrixPlace place{role, layer, view.rows, view.cols,
-                      view.format == numerics::WeightFormat::kW6};
+  void AddMatrix(Role role, int64_t layer) {
+    const model::Shape size = model::TensorShape(config_, role);
+    MatrixPlace place{role, layer, size.rows, size.cols, shape_.w6.contains({role, layer})};
     place.code_base = plan_.code_words;
     place.param_base = plan_.param_words;
     place.row_base = plan_.row_words;
@@ -125,18 +139,17 @@ class Planner {
     plan_.param_words += place.tiles(lanes()) * place.groups();
     plan_.row_words += place.tiles(lanes()) * lanes();
     plan_.matrices.push_back(place);
-    return {};
   }
 
   Status LayOutMatrices() {
-    ETCH_TRY(AddMatrix(Role::kTokenEmbedding, 0));
+    AddMatrix(Role::kTokenEmbedding, 0);
     for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
       for (const Role role : model::kBlockLinears) {
-        ETCH_TRY(AddMatrix(role, layer));
+        AddMatrix(role, layer);
       }
     }
     if (!config_.tied_embeddings) {
-      ETCH_TRY(AddMatrix(Role::kHead, 0));
+      AddMatrix(Role::kHead, 0);
     }
     plan_.gain_words = (2 * config_.n_layers + 1) * config_.dim;
     constexpr int64_t kAddressable = int64_t{1} << 32;
@@ -179,6 +192,7 @@ class Planner {
     Step& step = plan_.steps.emplace_back();
     step.operation = operation;
     step.name = std::move(name);
+    step.layer = layer_;
     return step;
   }
 
@@ -196,7 +210,7 @@ class Planner {
   }
 
   bool IsWide(InputSite site, int64_t layer) const {
-    return image_.InputFormat(site, layer) == numerics::ActivationFormat::kA16;
+    return shape_.a16.contains({site, layer});
   }
 
   // The input of the linear layers of `site`, from n words at `source`.
@@ -282,6 +296,7 @@ class Planner {
   }
 
   void AddLayer(int64_t layer) {
+    layer_ = layer;
     const WorkMap& map = plan_.map;
     AddNorm(NameIn(layer, "attention norm"), 2 * layer);
     AddInput(NameIn(layer, "attention input"), InputSite::kAttention, layer, map.normed,
@@ -337,8 +352,9 @@ class Planner {
     Add(Operation::kEnd, "end");
   }
 
-  const image::Image& image_;
+  const ModelShape& shape_;
   const model::Config& config_;
+  int64_t layer_ = 0;  // whose steps are being added
   HardwarePlan plan_;
 };
 
@@ -380,10 +396,70 @@ std::string_view OperationName(Operation operation) {
   return "";
 }
 
-Result<HardwarePlan> MakePlan(const image::Image& image, const Choices& choices) {
+int64_t MatrixPlace::code_bits() const { return rows * groups() * kGroup * (w6 ? 6 : 3); }
+
+int64_t MatrixPlace::param_bits() const { return rows * groups() * 6; }
+
+int64_t MatrixPlace::row_scale_bits() const { return rows * 24; }
+
+Result<ModelShape> ShapeOf(const image::Image& image) {
+  if (image.is_source()) {
+    return Fail(ErrorCode::kUnsupported,
+                "the image holds original weights (--recipe source); a chip is made of a quantised "
+                "one");
+  }
+  ModelShape shape;
+  shape.config = image.config();
+  Status status;
+  const auto add = [&](Role role, int64_t layer) {
+    const numerics::WeightFormat format = image.Weights(role, layer).format;
+    if (format == numerics::WeightFormat::kW6) {
+      shape.w6.emplace(role, layer);
+    } else if (format != numerics::WeightFormat::kW3) {
+      status = Fail(ErrorCode::kUnsupported, "{} is {}; a chip holds W3 and W6",
+                    model::TensorName(role, layer), numerics::FormatName(format));
+    }
+  };
+  const auto add_input = [&](InputSite site, int64_t layer) {
+    if (image.InputFormat(site, layer) == numerics::ActivationFormat::kA16) {
+      shape.a16.emplace(site, layer);
+    }
+  };
+  add(Role::kTokenEmbedding, 0);
+  for (int64_t layer = 0; layer < shape.config.n_layers; ++layer) {
+    for (const Role role : model::kBlockLinears) {
+      add(role, layer);
+      add_input(model::SiteOf(role), layer);
+    }
+  }
+  if (!shape.config.tied_embeddings) {
+    add(Role::kHead, 0);
+  }
+  add_input(InputSite::kHead, 0);
+  ETCH_TRY(status);
+  return shape;
+}
+
+Result<HardwarePlan> MakePlan(const ModelShape& shape, const Choices& choices) {
   Choices chosen = choices;
-  ETCH_TRY(CheckChoices(image, chosen));
-  return Planner(image, chosen).Run();
+  ETCH_TRY(CheckChoices(shape.config, chosen));
+  return Planner(shape, chosen).Run();
+}
+
+Result<HardwarePlan> MakePlan(const image::Image& image, const Choices& choices) {
+  ETCH_ASSIGN_OR_RETURN(const ModelShape shape, ShapeOf(image));
+  return MakePlan(shape, choices);
+}
+
+int64_t Segments(int64_t rows, int64_t groups, int64_t lanes, int64_t splits) {
+  const auto floor = [](int64_t value) {
+    return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(std::max<int64_t>(value, 1))));
+  };
+  return std::min({floor(lanes / rows), floor(splits), floor(groups)});
+}
+
+int64_t StageOf(const Fabric& fabric, int64_t layer) {
+  return layer * fabric.choices.stages / fabric.config.n_layers;
 }
 
 }  // namespace etch::plan

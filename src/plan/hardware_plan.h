@@ -5,7 +5,9 @@
 // memories, the chip model counts it. docs/chip.md describes the units.
 
 #include <cstdint>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -15,14 +17,34 @@
 
 namespace etch::plan {
 
-// What an architect chooses; everything else follows from the image.
+// What an architect chooses; everything else follows from the model.
 struct Choices {
   int64_t lanes = 64;         // weights of the base that are worked on in a cycle; a power of two
   int64_t context = 0;        // tokens of a session; 0: the model's, at most 512
   int64_t sessions = 1;       // users whose context is on the chip
   int64_t adapter_rank = 16;  // largest rank of an adapter; 0: a chip without adapters
   int64_t adapter_slots = 2;  // adapters that are on the chip
+
+  // What the chip model can choose beyond that; the fabric that rtl/ prints has 1 of each, and 32
+  // lanes for adapters.
+  int64_t splits = 1;           // most lanes that share a row; their sums meet in a tree
+  int64_t vector_width = 1;     // elements a cycle of the units that work on vectors
+  int64_t attention_width = 1;  // blocks of 32 codes a cycle, over heads first, then over keys
+  int64_t adapter_lanes = 32;   // weights of an adapter that are worked on in a cycle
+  int64_t stages = 1;           // layers in flight: equal runs of layers with units of their own
+
+  bool operator==(const Choices&) const = default;
 };
+
+// What a plan needs of a model: its sizes, and which matrices and inputs are of the wide formats.
+struct ModelShape {
+  model::Config config;
+  std::set<std::pair<model::Role, int64_t>> w6;        // (role, layer); the others are W3
+  std::set<std::pair<model::InputSite, int64_t>> a16;  // (site, layer); the others are A8
+};
+
+// kUnsupported for W4F weights and source images.
+Result<ModelShape> ShapeOf(const image::Image& image);
 
 // What depends on the shape and the choices, never on weights: the parameters of the fabric.
 struct Fabric {
@@ -65,6 +87,10 @@ struct MatrixPlace {
   int64_t groups() const;
   int64_t tiles(int64_t lanes) const;
   int64_t code_words(int64_t lanes) const;
+  // In the mask, without what fills up a word of all lanes.
+  int64_t code_bits() const;
+  int64_t param_bits() const;
+  int64_t row_scale_bits() const;
 };
 
 // The two matrices of an adapter for one linear layer, from the beginning of its slot.
@@ -100,6 +126,7 @@ enum class CodeFormat : uint8_t { kA8 = 0, kA16 = 1, kA14 = 2 };
 struct Step {
   Operation operation = Operation::kEnd;
   std::string name;           // "layer 3, wq": for people
+  int64_t layer = 0;          // the embedding counts as the first layer's, the head as the last's
   bool adapter_only = false;  // left out without an adapter
   bool wanted_only = false;   // left out where no token is wanted
   bool w6 = false;
@@ -133,9 +160,17 @@ struct HardwarePlan {
   int64_t gain_words = 0;
 };
 
-// kInvalidArgument naming the choice that cannot be built, or that the image does not fit;
-// kUnsupported for W4F weights and source images.
+// kInvalidArgument naming the choice that cannot be built, or that the model does not fit.
+Result<HardwarePlan> MakePlan(const ModelShape& shape, const Choices& choices);
+// The same for the model of an image; kUnsupported as from ShapeOf.
 Result<HardwarePlan> MakePlan(const image::Image& image, const Choices& choices);
+
+// Lanes that share a row of a matrix of so many rows and groups: those that are left over when
+// every row has one, as a power of two, at most `splits` and one a group.
+int64_t Segments(int64_t rows, int64_t groups, int64_t lanes, int64_t splits);
+
+// The stage, from 0, that `layer` belongs to.
+int64_t StageOf(const Fabric& fabric, int64_t layer);
 
 // Cycles of a step at `position`, from its start to its end, as the fabric's modules state them.
 int64_t StepCycles(const HardwarePlan& plan, const Step& step, int64_t position);

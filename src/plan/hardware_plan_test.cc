@@ -89,6 +89,38 @@ TEST(HardwarePlan, MoreLanesAreFewerCycles) {
   }
 }
 
+TEST(HardwarePlan, MaskBitsAreTheBitsOfTheWeights) {
+  for (const auto format : {numerics::WeightFormat::kW3, numerics::WeightFormat::kW6}) {
+    const auto image = RandomImage(OddConfig(), 1, format);
+    const Result<HardwarePlan> plan = MakePlan(*image, Small());
+    ASSERT_TRUE(plan);
+    for (const MatrixPlace& place : plan->matrices) {
+      const numerics::WeightView view = image->Weights(place.role, place.layer);
+      const int64_t bits = view.format == numerics::WeightFormat::kW6 ? 6 : 3;
+      const int64_t padded = (view.cols + 31) / 32 * 32;
+      EXPECT_EQ(place.code_bits(), view.rows * padded * bits);
+      EXPECT_EQ(place.param_bits(), view.rows * padded / 32 * 6);
+    }
+  }
+}
+
+TEST(HardwarePlan, RowsAreSharedByLanesThatAreLeftOver) {
+  EXPECT_EQ(Segments(4096, 128, 4096, 64), 1);
+  EXPECT_EQ(Segments(4096, 128, 2048, 64), 1) << "more rows than lanes";
+  EXPECT_EQ(Segments(4096, 128, 65536, 64), 16);
+  EXPECT_EQ(Segments(4096, 128, 65536, 8), 8);
+  EXPECT_EQ(Segments(100, 3, 65536, 64), 2) << "one a group at most";
+  const auto image = RandomImage(OddConfig(), 1, numerics::WeightFormat::kW3);
+  Choices choices = Small();
+  choices.lanes = 4096;
+  const int64_t narrow = TokenCycles(*MakePlan(*image, choices), 0, false, true);
+  choices.splits = 4;
+  EXPECT_LT(TokenCycles(*MakePlan(*image, choices), 0, false, true), narrow);
+  choices.vector_width = 8;
+  choices.attention_width = 16;
+  EXPECT_LT(TokenCycles(*MakePlan(*image, choices), 0, false, true), narrow / 2);
+}
+
 TEST(HardwarePlan, WhatCannotBeBuiltIsRefused) {
   const auto image = RandomImage(OddConfig(), 1, numerics::WeightFormat::kW3);
   const auto message = [&](auto change) {
@@ -106,6 +138,8 @@ TEST(HardwarePlan, WhatCannotBeBuiltIsRefused) {
   EXPECT_THAT(message([](Choices& c) { c.adapter_rank = 49; }), HasSubstr("rank 49"));
   EXPECT_THAT(message([](Choices& c) { c.adapter_slots = 0; }), HasSubstr("0 adapter slots"));
   EXPECT_EQ(message([](Choices& c) { c.adapter_slots = c.adapter_rank = 0; }), "");
+  EXPECT_THAT(message([](Choices& c) { c.stages = 3; }), HasSubstr("3 layers in flight: 1 to 2"));
+  EXPECT_THAT(message([](Choices& c) { c.vector_width = 0; }), HasSubstr("0 elements"));
   const Result<HardwarePlan> floats = MakePlan(*RandomImage(OddConfig(), 2), Small());
   ASSERT_FALSE(floats);
   EXPECT_THAT(floats.error().message, HasSubstr("is W4F; a chip holds W3 and W6"));

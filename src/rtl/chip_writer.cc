@@ -50,10 +50,30 @@ class Hash {
                                                                    &EVP_MD_CTX_free};
 };
 
+// The fabric is narrower than what the chip model can plan.
+Status CheckFabric(const plan::Choices& choices) {
+  constexpr int64_t kMaxLanes = 65536;
+  plan::Choices narrow = choices;
+  const plan::Choices built;
+  narrow.splits = built.splits;
+  narrow.vector_width = built.vector_width;
+  narrow.attention_width = built.attention_width;
+  narrow.adapter_lanes = built.adapter_lanes;
+  narrow.stages = built.stages;
+  if (choices.lanes > kMaxLanes || choices != narrow) {
+    return Fail(ErrorCode::kUnsupported,
+                "the fabric has at most {} lanes, one lane a row, units of one element a cycle and "
+                "one layer in flight; wider chips can be estimated only",
+                kMaxLanes);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<ChipReport> WriteChip(const image::Image& image, const plan::HardwarePlan& plan,
                              const std::filesystem::path& path) {
+  ETCH_TRY(CheckFabric(plan.fabric.choices));
   ETCH_ASSIGN_OR_RETURN(AtomicFolder folder, AtomicFolder::Create(path, kOwnNames));
   ChipReport report;
   Hash fabric;
