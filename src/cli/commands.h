@@ -16,6 +16,7 @@ void AddEval(CLI::App& app, int* exit_code);
 void AddAdapter(CLI::App& app, int* exit_code);
 void AddExport(CLI::App& app, int* exit_code);
 void AddRtl(CLI::App& app, int* exit_code);
+void AddChip(CLI::App& app, int* exit_code);
 void AddBench(CLI::App& app, int* exit_code);
 void AddInfo(CLI::App& app, int* exit_code);
 void AddCompletion(CLI::App& app, int* exit_code);

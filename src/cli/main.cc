@@ -49,6 +49,7 @@ int main(int argc, char** argv) {
   AddAdapter(app, &exit_code);
   AddExport(app, &exit_code);
   AddRtl(app, &exit_code);
+  AddChip(app, &exit_code);
   AddBench(app, &exit_code);
   AddInfo(app, &exit_code);
   AddCompletion(app, &exit_code);

@@ -33,10 +33,19 @@ struct Options {
   bool json = false;
 };
 
+// A prompt that was verified, and the cycles that the chip took for it.
+struct VerifiedRun {
+  int64_t prompt_tokens = 0;
+  int64_t tokens = 0;
+  bool adapter = false;
+  int64_t cycles = 0;
+};
+
 struct Outcome {
   rtl::ChipReport chip;
   rtl::AuditReport audit;
   rtl::VerifyReport verify;
+  std::vector<VerifiedRun> runs;
   double build_seconds = 0.0;
   int64_t base_cycles = 0;
   int64_t adapter_cycles = 0;  // 0: a chip without adapters
@@ -117,7 +126,10 @@ Status Verify(const Options& options, const image::Image& image, const plan::Har
   ProgressLine progress(options.quiet || options.json);
   const ProgressFn tell = progress.Callback();
   for (const rtl::VerifyCase& test : cases) {
+    const int64_t cycles_before = outcome.verify.cycles;
     ETCH_TRY(rtl::VerifyOne(simulation, *engine, plan, test, outcome.verify));
+    outcome.runs.push_back({std::ssize(test.prompt), test.tokens, test.adapter != nullptr,
+                            outcome.verify.cycles - cycles_before});
     if (!tell({"verifying", outcome.verify.tokens, options.tokens, "tokens"})) {
       return Fail(ErrorCode::kCancelled, "interrupted");
     }
@@ -177,6 +189,14 @@ int Execute(const Options& options) {
       json["cycles_per_token"] = static_cast<double>(verify.cycles) / positions;
       json["planned_cycles_per_token"] = static_cast<double>(verify.planned_cycles) / positions;
       json["tokens_per_s"] = positions / verify.seconds;
+      nlohmann::ordered_json runs = nlohmann::ordered_json::array();
+      for (const VerifiedRun& run : outcome->runs) {
+        runs.push_back({{"prompt_tokens", run.prompt_tokens},
+                        {"tokens", run.tokens},
+                        {"adapter", run.adapter},
+                        {"cycles", run.cycles}});
+      }
+      json["runs"] = std::move(runs);
     }
     PrintJson(json);
   } else if (!options.quiet) {

@@ -61,11 +61,25 @@ class Case(unittest.TestCase):
 
 
 def chip_report(case, image, *options):
-    """`etch rtl --verify`, which must find the chip equal to image, engine and plan."""
+    """`etch rtl --verify`, which must find the chip equal to image, engine and plan.
+
+    Each run's cycles must also be those of the silicon model's pipeline."""
     report = etch_json("rtl", image, *options, timeout=900)
     case.assertEqual(report["audited_wrong"], 0)
     case.assertEqual(report["mismatches"], 0)
     case.assertEqual(report["cycles_per_token"], report["planned_cycles_per_token"])
+    names = {"--lanes": "--lanes", "--context": "--context", "--sessions": "--users",
+             "--adapter-rank": "--adapter-rank", "--adapter-slots": "--adapter-slots"}
+    choices = [word for name, value in zip(options, options[1:]) if name in names
+               for word in (names[name], value)]
+    modelled = {}
+    for run in report["runs"]:
+        use = (run["prompt_tokens"], run["tokens"], run["adapter"])
+        if use not in modelled:
+            estimate = etch_json("chip", image, *choices, "--prompt", use[0], "--output", use[1],
+                                 *(["--with-adapter"] if use[2] else []))
+            modelled[use] = estimate["run_cycles"]
+        case.assertEqual(run["cycles"], modelled[use], use)
     return report
 
 

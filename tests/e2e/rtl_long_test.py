@@ -44,12 +44,15 @@ class LongRuns(Case):
         self.assertEqual(report["tokens"], 1)
 
     def test_lanes_and_contexts(self):
+        make_adapter(self.folder / "a", 1, "--rank", "16")
         cycles = {}
         for lanes in (16, 64, 256):
             for context in (64, 512):
                 report = chip_report(
                     self, self.image, "-o", self.folder / "chip", "--lanes", lanes, "--context",
-                    context, "--verify", "--tokens", 20, "-p", "Once upon a time")
+                    context, "--verify", "--tokens", 20, "-p", "Once upon a time",
+                    "--adapter", self.folder / "a")
+                self.assertEqual({run["adapter"] for run in report["runs"]}, {False, True})
                 cycles[lanes, context] = report["cycles_per_token"]
         self.assertGreater(cycles[16, 64], cycles[64, 64])
         self.assertGreater(cycles[64, 64], cycles[256, 64])
