@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "base/html.h"
 
@@ -50,9 +51,10 @@ class Axis {
     const double power = std::pow(10.0, std::floor(std::log10(rough)));
     const double ratio = rough / power;
     const double stride = power * (ratio <= 1.0 ? 1.0 : ratio <= 2.0 ? 2.0 : ratio <= 5.0 ? 5.0 : 10.0);
-    for (double mark = std::ceil(low_ / stride - 1e-9) * stride; mark <= high_ + 1e-9 * stride;
-         mark += stride) {
-      marks.push_back(mark);
+    const auto first = static_cast<int64_t>(std::ceil(low_ / stride - 1e-9));
+    for (int64_t step = first; static_cast<double>(step) * stride <= high_ + 1e-9 * stride;
+         ++step) {
+      marks.push_back(static_cast<double>(step) * stride);
     }
     return marks;
   }

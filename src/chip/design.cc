@@ -197,6 +197,7 @@ Status ReadUse(const Json& json, const std::string& path, Use& use) {
   reader.Integer("prompt", 1, int64_t{1} << 20, use.prompt);
   reader.Integer("output", 1, int64_t{1} << 20, use.output);
   reader.Flag("adapter", use.adapter);
+  reader.Flag("swap", use.swap);
   return reader.Done();
 }
 

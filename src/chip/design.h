@@ -43,6 +43,7 @@ struct Use {
   int64_t prompt = 1024;
   int64_t output = 1024;
   bool adapter = false;
+  bool swap = false;  // each user's adapter is uploaded first, one after the other
 };
 
 // Why something was chosen that no published source says.

@@ -320,6 +320,32 @@ PipelineOptions Model::OptionsFor(const Values& values) const {
   return options;
 }
 
+double Model::SwapSeconds(const Values& values) const {
+  if (counts_.adapter_bits <= 0.0) {
+    return 0.0;
+  }
+  const auto slots = static_cast<double>(std::max<int64_t>(1, design_.choices.adapter_slots));
+  return At(values, "host_latency_us") * 1e-6 +
+         counts_.adapter_bits / slots / 8.0 / (At(values, "host_gb_s") * 1e9);
+}
+
+Load Model::LoadFor(const Values& values) const {
+  const Use& use = design_.use;
+  const double swap = use.swap ? SwapSeconds(values) * ClockGhz(design_, values) * 1e9 : 0.0;
+  return {use.users, use.prompt, use.output, use.adapter || use.swap, std::llround(swap)};
+}
+
+PipelineResult Model::RunUse(const Values& values) const {
+  const PipelineOptions options = OptionsFor(values);
+  const Load load = LoadFor(values);
+  const std::pair key(options.link_cycles, load.swap_cycles);
+  auto run = runs_.find(key);
+  if (run == runs_.end()) {
+    run = runs_.emplace(key, Simulate(plan_, options, load)).first;
+  }
+  return run->second;
+}
+
 PipelineResult Model::Run(const Values& values, const Load& load) const {
   return Simulate(plan_, OptionsFor(values), load);
 }
@@ -355,14 +381,7 @@ Figures Model::Evaluate(const Values& values) const {
                              : rom_mm2;
   set("rom_mb_per_mm2", counts_.rom_bits() / 8e6 / holding);
 
-  const PipelineOptions options = OptionsFor(values);
-  const Load load{design_.use.users, design_.use.prompt, design_.use.output, design_.use.adapter,
-                  0};
-  auto run = runs_.find(options.link_cycles);
-  if (run == runs_.end()) {
-    run = runs_.emplace(options.link_cycles, Simulate(plan_, options, load)).first;
-  }
-  const PipelineResult& times = run->second;
+  const PipelineResult times = RunUse(values);
   const double clock = ClockGhz(design_, values) * 1e9;
   const double per_token =
       times.cycles_per_token > 0.0 ? times.cycles_per_token : times.first_token_cycles;
@@ -374,12 +393,7 @@ Figures Model::Evaluate(const Values& values) const {
   set("tokens_per_s_total", rate_total);
   set("prompt_tokens_per_s", clock / times.prompt_cycles_per_token);
   set("first_token_ms", times.first_token_cycles / clock * 1e3);
-  const double slots = static_cast<double>(std::max<int64_t>(1, design_.choices.adapter_slots));
-  set("adapter_swap_ms", counts_.adapter_bits > 0.0
-                             ? At(values, "host_latency_us") * 1e-3 +
-                                   counts_.adapter_bits / slots / 8.0 /
-                                       (At(values, "host_gb_s") * 1e9) * 1e3
-                             : 0.0);
+  set("adapter_swap_ms", SwapSeconds(values) * 1e3);
 
   const double model_w = token_nj * 1e-9 * rate_total + leakage;
   const double token_j = token_nj * 1e-9 + leakage / rate_total;

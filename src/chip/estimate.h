@@ -94,17 +94,21 @@ class Model {
 
   // With these values. Never negative, never not a number.
   Figures Evaluate(const Values& values) const;
-  // The chip's work under a load other than the design's use.
+  // The chip's work under the design's use, and under any other load.
+  PipelineResult RunUse(const Values& values) const;
   PipelineResult Run(const Values& values, const Load& load) const;
 
  private:
   Model() = default;
   PipelineOptions OptionsFor(const Values& values) const;
+  Load LoadFor(const Values& values) const;
+  double SwapSeconds(const Values& values) const;  // upload of an adapter
 
   Design design_;
   plan::HardwarePlan plan_;
   Counts counts_;
-  mutable std::map<int64_t, PipelineResult> runs_;  // of the design's use, by link cycles
+  // Of the design's use, by cycles of a link and of an upload.
+  mutable std::map<std::pair<int64_t, int64_t>, PipelineResult> runs_;
 };
 
 // Clock in GHz at the design's voltage (alpha-power law) and the factor on switching energy.

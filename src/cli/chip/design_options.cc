@@ -83,6 +83,7 @@ void Apply(const DesignOptions& options, chip::Design& design) {
   set(options.bits, design.weights.code_bits);
   set(options.voltage, design.voltage);
   design.use.adapter = design.use.adapter || options.adapter;
+  design.use.swap = design.use.swap || options.swap;
 }
 
 }  // namespace
@@ -110,6 +111,7 @@ void AddDesignOptions(CLI::App& command, DesignOptions& options) {
   whole("--output", options.output, "Tokens of the answer that speed is stated for");
   whole("--users-at-once", options.users_at_once, "Users at work that speed is stated for");
   command.add_flag("--with-adapter", options.adapter, "State speed and energy with an adapter");
+  command.add_flag("--with-swap", options.swap, "The same, its upload before each prompt included");
   command.add_option("--bits", options.bits, "Bits of a weight")->check(CLI::Range(1.0, 16.0));
   command.add_option("--voltage", options.voltage, "Supply, in V; the clock follows")
       ->check(CLI::Range(0.1, 5.0));

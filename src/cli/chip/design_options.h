@@ -20,6 +20,7 @@ struct DesignOptions {
   std::optional<int64_t> prompt_batch, chips, prompt, output, users_at_once;
   std::optional<double> bits, voltage;
   bool adapter = false;
+  bool swap = false;
   std::vector<std::string> set;  // NAME=VALUE or NAME=VALUE:LOW:HIGH
 };
 void AddDesignOptions(CLI::App& command, DesignOptions& options);

@@ -41,7 +41,8 @@ Json UseJson(const chip::Use& use) {
   return {{"users", use.users},
           {"prompt", use.prompt},
           {"output", use.output},
-          {"adapter", use.adapter}};
+          {"adapter", use.adapter},
+          {"swap", use.swap}};
 }
 
 Json ChoicesJson(const chip::Design& design) {
@@ -222,9 +223,7 @@ Json EstimateJson(const chip::Model& model, const chip::Inputs& inputs,
   json["choices"] = ChoicesJson(design);
   json["use"] = UseJson(design.use);
   // What the simulated pipeline takes for the whole use, from its start to its last token.
-  const chip::Load load{design.use.users, design.use.prompt, design.use.output,
-                        design.use.adapter, 0};
-  json["run_cycles"] = model.Run(inputs.Nominal(), load).cycles;
+  json["run_cycles"] = model.RunUse(inputs.Nominal()).cycles;
   json["capacity"] = CapacityJson(capacity);
   Json assumptions = Json::object();
   for (const chip::Assumption& one : design.assumptions) {
