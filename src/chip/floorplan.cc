@@ -55,6 +55,63 @@ void PutRow(std::vector<Place>& places, size_t begin, size_t end, Room& room) {
   (upright ? room.width : room.height) -= depth;
 }
 
+// A letter of 12 px is some 7 wide.
+double WidthOf(std::string_view text) { return 7.0 * static_cast<double>(text.size()); }
+
+// The words of `text` in lines of at most `width` px; empty when one is longer.
+std::vector<std::string> Lines(const std::string& text, double width) {
+  std::vector<std::string> lines;
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    const std::string word = text.substr(at, end - at);
+    if (WidthOf(word) > width) {
+      return {};
+    }
+    if (!lines.empty() && WidthOf(lines.back()) + 7.0 + WidthOf(word) <= width) {
+      lines.back() += " " + word;
+    } else {
+      lines.push_back(word);
+    }
+    at = end + 1;
+  }
+  return lines;
+}
+
+// Name and area where they fit, upright or turned; what does not fit is in the table.
+std::string LabelSvg(const std::string& name, double area, double x, double y, double width,
+                     double height) {
+  constexpr double kMargin = 6.0;
+  constexpr double kLine = 15.0;
+  const auto fits = [&](const std::vector<std::string>& lines, double room) {
+    return !lines.empty() && kLine * static_cast<double>(lines.size()) + kMargin <= room;
+  };
+  const std::string with_area = fmt::format("{} {:.3g} mm²", name, area);
+  std::string text;
+  const auto add = [&](const std::vector<std::string>& lines, const std::string& place) {
+    text = fmt::format("<text class=\"plan\" {}>", place);
+    for (size_t line = 0; line < lines.size(); ++line) {
+      text += fmt::format("<tspan x=\"{0:.1f}\" dy=\"{1:.0f}\">{2}</tspan>", kMargin,
+                          line == 0 ? 0.0 : kLine, EscapeHtml(lines[line]));
+    }
+    text += "</text>";
+  };
+  const std::string upright = fmt::format("transform=\"translate({:.1f},{:.1f})\"", x, y + kLine);
+  const std::string turned =
+      fmt::format("transform=\"translate({:.1f},{:.1f}) rotate(90)\"", x + width - kLine, y);
+  for (const std::string& label : {with_area, name}) {
+    if (const auto lines = Lines(label, width - 2.0 * kMargin); fits(lines, height)) {
+      add(lines, upright);
+      return text;
+    }
+    if (const auto lines = Lines(label, height - 2.0 * kMargin); fits(lines, width)) {
+      add(lines, turned);
+      return text;
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 std::vector<Place> Floorplan(const std::vector<Block>& blocks, double chips) {
@@ -143,18 +200,7 @@ std::string FloorplanSvg(const std::vector<Place>& places, double pixels) {
         "<g><title>{}: {:.3g} mm²</title><rect x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" "
         "height=\"{:.2f}\" fill=\"{}\" stroke=\"#fff\" stroke-width=\"1\"/>",
         name, area, x, y, width, height, ColourOf(place.kind));
-    // A letter of 12 px is some 7 wide; what does not fit is in the table.
-    const double wanted = 7.0 * static_cast<double>(place.block.size()) + 10.0;
-    if (width > wanted && height > 36.0) {
-      svg += fmt::format(
-          "<text x=\"{0:.1f}\" y=\"{1:.1f}\" class=\"plan\">{2}<tspan x=\"{0:.1f}\" "
-          "dy=\"15\">{3:.3g} mm²</tspan></text>",
-          x + 6.0, y + 17.0, name, area);
-    } else if (height > wanted && width > 18.0) {
-      svg += fmt::format(
-          "<text class=\"plan\" transform=\"translate({:.1f},{:.1f}) rotate(90)\">{}</text>",
-          x + width / 2.0 - 4.0, y + 6.0, name);
-    }
+    svg += LabelSvg(place.block, area, x, y, width, height);
     svg += "</g>\n";
   }
   double bar = 5.0;

@@ -53,7 +53,8 @@ Result<std::vector<PublishedSystem>> LoadPublished() {
         return Fail(ErrorCode::kMalformed, "{}: {}.targets.{}: no such metric, or no value", kFile,
                     system.name, metric);
       }
-      system.figures.push_back({metric, *value, TextOf(target, "source"), TextOf(target, "note")});
+      system.figures.push_back({metric, *value, TextOf(target, "source"), TextOf(target, "note"),
+                                TextOf(target, "explanation")});
     }
     systems.push_back(std::move(system));
   }

@@ -15,7 +15,8 @@ struct PublishedFigure {
   std::string metric;  // a name of Metrics()
   double value = 0.0;
   std::string source;
-  std::string note;  // what explains a difference; may be empty
+  std::string note;         // what the source says of it; may be empty
+  std::string explanation;  // why the model may differ; may be empty
 };
 
 struct PublishedSystem {

@@ -138,7 +138,8 @@ std::string SweepPart(const Study& study) {
 std::string CapacityPart(const Model& model, const CapacityStudy& study) {
   std::string html = fmt::format(
       "<h2>What the SRAM holds</h2><p>Without contexts and adapters a chip has {:.4g} mm²; the "
-      "rest of the reticle is room for {:.4g} MiB. An adapter of rank {} at all linear layers takes "
+      "rest of the reticle is room for {:.4g} MiB. An adapter of rank {} at all linear layers "
+      "takes "
       "{:.3g} MiB ({:.3g} MiB packed, in 16 bits); {} fit beside one user of {} tokens. SRAM takes "
       "more area than ROM from {} such users on.</p><table><tr><th class=\"n\">context</th>"
       "<th class=\"n\">MiB a user</th><th class=\"n\">users that fit</th></tr>\n",
@@ -193,15 +194,18 @@ std::string Published(const std::vector<Comparison>& comparisons) {
       "predicted</th><th class=\"n\">range</th><th class=\"n\">published</th><th class=\"n\">ratio"
       "</th><th></th></tr>\n";
   for (const Comparison& one : comparisons) {
-    const bool miss = one.ratio() < 1.0 / 1.3 || one.ratio() > 1.3;
+    std::string remark = one.note.empty() ? one.source : one.note;
+    if (one.is_miss() && !one.explanation.empty()) {
+      remark += ". Why it differs: " + one.explanation;
+    }
     html += "<tr>" + Cell(EscapeHtml(one.system)) + Cell(EscapeHtml(one.metric)) +
             Cell(ShortNumber(one.predicted), true) +
             Cell(ShortNumber(one.low) + " – " + ShortNumber(one.high), true) +
             Cell(ShortNumber(one.published), true) +
-            Cell(fmt::format("<span{}>{:.2f}</span>", miss ? " class=\"miss\"" : "", one.ratio()),
+            Cell(fmt::format("<span{}>{:.2f}</span>", one.is_miss() ? " class=\"miss\"" : "",
+                             one.ratio()),
                  true) +
-            Cell("<small>" + EscapeHtml(one.note.empty() ? one.source : one.note) + "</small>") +
-            "</tr>\n";
+            Cell("<small>" + EscapeHtml(remark) + "</small>") + "</tr>\n";
   }
   return html + "</table>\n";
 }
@@ -209,8 +213,8 @@ std::string Published(const std::vector<Comparison>& comparisons) {
 std::string Sources(const Model& model, const Inputs& inputs) {
   std::string html = "<h2>Assumptions of the design</h2><table>\n";
   for (const Assumption& assumption : model.design().assumptions) {
-    html += "<tr>" + Cell(EscapeHtml(assumption.what)) + Cell(EscapeHtml(assumption.why)) +
-            "</tr>\n";
+    html +=
+        "<tr>" + Cell(EscapeHtml(assumption.what)) + Cell(EscapeHtml(assumption.why)) + "</tr>\n";
   }
   html += fmt::format(
       "</table><h2>Inputs</h2><p>{}: {}</p><table><tr><th>quantity</th><th class=\"n\">value</th>"
@@ -243,7 +247,7 @@ Result<std::vector<Comparison>> ComparePublished() {
     for (const PublishedFigure& figure : system.figures) {
       const Ranged& ranged = estimate.Of(figure.metric);
       comparisons.push_back({system.title, figure.metric, ranged.value, ranged.low, ranged.high,
-                             figure.value, figure.source, figure.note});
+                             figure.value, figure.source, figure.note, figure.explanation});
     }
   }
   return comparisons;

@@ -21,7 +21,10 @@ struct Comparison {
   double published = 0.0;
   std::string source;
   std::string note;
+  std::string explanation;
 
+  // More than 30 % off.
+  bool is_miss() const { return ratio() < 1.0 / 1.3 || ratio() > 1.3; }
   double ratio() const { return predicted / published; }
 };
 // Every published figure of every preset, all with the same inputs.

@@ -91,11 +91,11 @@ class SiliconModel(Case):
 
     def test_published_figures_are_predicted_or_explained(self):
         rows = etch_json("chip", "--published")
-        self.assertTrue({"Taalas HC1", "ROMA", "HNLPU", "TOM", "BitROM"}
-                        <= {row["chip"] for row in rows}, rows)
+        names = {row["chip"].split(",")[0] for row in rows}
+        self.assertLessEqual({"Taalas HC1", "ROMA", "HNLPU", "TOM", "BitROM"}, names)
         for row in rows:
             if not 1 / 1.3 <= row["ratio"] <= 1.3:
-                self.assertTrue(row["note"], row)
+                self.assertTrue(row["explanation"], row)
 
     def test_the_report_is_one_page(self):
         out = self.folder / "hc1.html"
