@@ -174,7 +174,9 @@ TEST(Estimate, NoInputMakesNonsense) {
   for (const std::string& technology : DataNames("tech")) {
     Inputs inputs = MakeInputs(technology);
     for (const std::string& name : DataNames("chip/presets")) {
-      const Model model = MakeModel(*LoadDesign(name), inputs);
+      Design design = *LoadDesign(name);
+      design.use = {2, 8, 4, false, false};
+      const Model model = MakeModel(design, inputs);
       for (int round = 0; round < 8; ++round) {
         Values values = inputs.Nominal();
         for (const Quantity& quantity : inputs.quantities) {

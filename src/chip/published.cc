@@ -45,18 +45,18 @@ Result<std::vector<PublishedSystem>> LoadPublished() {
   ETCH_ASSIGN_OR_RETURN(const Json list, Systems(kFile));
   std::vector<PublishedSystem> systems;
   for (const Json& one : list) {
-    PublishedSystem system{TextOf(one, "name"), TextOf(one, "title"), {}};
+    PublishedSystem chip{TextOf(one, "name"), TextOf(one, "title"), {}};
     const Json targets = one.value("targets", Json::object());
     for (const auto& [metric, target] : targets.items()) {
       const std::optional<double> value = NumberOf(target, "value");
       if (!value || !IsMetric(metric)) {
         return Fail(ErrorCode::kMalformed, "{}: {}.targets.{}: no such metric, or no value", kFile,
-                    system.name, metric);
+                    chip.name, metric);
       }
-      system.figures.push_back({metric, *value, TextOf(target, "source"), TextOf(target, "note"),
-                                TextOf(target, "explanation")});
+      chip.figures.push_back({metric, *value, TextOf(target, "source"), TextOf(target, "note"),
+                              TextOf(target, "explanation")});
     }
-    systems.push_back(std::move(system));
+    systems.push_back(std::move(chip));
   }
   return systems;
 }

@@ -198,7 +198,7 @@ std::string Published(const std::vector<Comparison>& comparisons) {
     if (one.is_miss() && !one.explanation.empty()) {
       remark += ". Why it differs: " + one.explanation;
     }
-    html += "<tr>" + Cell(EscapeHtml(one.system)) + Cell(EscapeHtml(one.metric)) +
+    html += "<tr>" + Cell(EscapeHtml(one.chip)) + Cell(EscapeHtml(one.metric)) +
             Cell(ShortNumber(one.predicted), true) +
             Cell(ShortNumber(one.low) + " – " + ShortNumber(one.high), true) +
             Cell(ShortNumber(one.published), true) +
@@ -236,17 +236,17 @@ std::string Sources(const Model& model, const Inputs& inputs) {
 Result<std::vector<Comparison>> ComparePublished() {
   ETCH_ASSIGN_OR_RETURN(const std::vector<PublishedSystem> systems, LoadPublished());
   std::vector<Comparison> comparisons;
-  for (const PublishedSystem& system : systems) {
-    ETCH_ASSIGN_OR_RETURN(Design design, LoadDesign(system.name));
+  for (const PublishedSystem& chip : systems) {
+    ETCH_ASSIGN_OR_RETURN(Design design, LoadDesign(chip.name));
     ETCH_ASSIGN_OR_RETURN(Inputs inputs, LoadInputs(design.technology));
     for (const Quantity& quantity : design.replaced) {
       ETCH_TRY(inputs.Replace(quantity));
     }
     ETCH_ASSIGN_OR_RETURN(const Model model, Model::Create(std::move(design), inputs));
     const Estimate estimate = EstimateOf(model, inputs);
-    for (const PublishedFigure& figure : system.figures) {
+    for (const PublishedFigure& figure : chip.figures) {
       const Ranged& ranged = estimate.Of(figure.metric);
-      comparisons.push_back({system.title, figure.metric, ranged.value, ranged.low, ranged.high,
+      comparisons.push_back({chip.title, figure.metric, ranged.value, ranged.low, ranged.high,
                              figure.value, figure.source, figure.note, figure.explanation});
     }
   }

@@ -13,7 +13,7 @@ namespace etch::chip {
 
 // A preset's estimates beside what is published of it.
 struct Comparison {
-  std::string system;
+  std::string chip;
   std::string metric;
   double predicted = 0.0;
   double low = 0.0;

@@ -182,7 +182,7 @@ void PrintPublished(const std::vector<chip::Comparison>& comparisons) {
   fmt::print("{:<34} {:<18} {:>10} {:>21} {:>10} {:>6}\n", "chip", "figure", "predicted", "range",
              "published", "ratio");
   for (const chip::Comparison& one : comparisons) {
-    fmt::print("{:<34} {:<18} {:>10} {:>21} {:>10} {:>6.2f}{}\n", one.system, one.metric,
+    fmt::print("{:<34} {:<18} {:>10} {:>21} {:>10} {:>6.2f}{}\n", one.chip, one.metric,
                ShortNumber(one.predicted), ShortNumber(one.low) + " - " + ShortNumber(one.high),
                ShortNumber(one.published), one.ratio(),
                one.is_miss() ? "  " + one.explanation : "");
@@ -253,7 +253,7 @@ Json SweepJson(const std::vector<chip::SweepPoint>& points) {
 Json PublishedJson(const std::vector<chip::Comparison>& comparisons) {
   Json json = Json::array();
   for (const chip::Comparison& one : comparisons) {
-    json.push_back({{"chip", one.system},
+    json.push_back({{"chip", one.chip},
                     {"metric", one.metric},
                     {"predicted", one.predicted},
                     {"low", one.low},
