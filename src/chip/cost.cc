@@ -4,18 +4,10 @@
 #include <cmath>
 #include <numbers>
 
-#include "base/error.h"
-
 namespace etch::chip {
 namespace {
 
 constexpr double kHoursAYear = 8766.0;
-
-double At(const Values& values, std::string_view name) {
-  const auto found = values.find(name);
-  ETCH_CHECK(found != values.end(), "no quantity {}", name);
-  return found->second;
-}
 
 }  // namespace
 
@@ -39,7 +31,7 @@ double MurphyYield(double defects) {
 double PoissonYield(double defects) { return std::exp(-defects); }
 
 Costs CostsOf(const Values& values, const CostInputs& inputs) {
-  const auto of = [&](std::string_view name) { return At(values, name); };
+  const auto of = [&](std::string_view name) { return ValueOf(values, name); };
   Costs costs;
   // A die larger than a wafer has none whole; one is counted, so that nothing divides by nought.
   costs.dies_per_wafer =
@@ -49,7 +41,8 @@ Costs CostsOf(const Values& values, const CostInputs& inputs) {
   constexpr double kLeastYield = 1e-6;
   costs.yield_murphy = std::max(MurphyYield(defects), kLeastYield);
   costs.yield_poisson = std::max(PoissonYield(defects), kLeastYield);
-  costs.die_usd = of("wafer_usd") / (costs.dies_per_wafer * costs.yield_murphy) + of("test_usd");
+  // Bad dies are tested too.
+  costs.die_usd = (of("wafer_usd") / costs.dies_per_wafer + of("test_usd")) / costs.yield_murphy;
   costs.card_usd = (costs.die_usd + of("package_usd")) / of("test_yield") + of("card_base_usd");
   const double cards = of("cards_per_server");
   costs.server_usd = cards * costs.card_usd + of("server_base_usd");

@@ -67,9 +67,10 @@ double CacheBits(const Design& design, const model::Config& config) {
 void AddMemories(const Design& design, const plan::HardwarePlan& plan, Counts& counts) {
   const plan::Fabric& fabric = plan.fabric;
   const plan::Choices& choices = fabric.choices;
+  counts.position_bits = CacheBits(design, fabric.config) * AsDouble(fabric.config.n_layers);
   if (design.cache.on_chip) {
-    counts.cache_bits = CacheBits(design, fabric.config) * AsDouble(fabric.config.n_layers) *
-                        AsDouble(choices.context) * AsDouble(choices.sessions);
+    counts.cache_bits =
+        counts.position_bits * AsDouble(choices.context) * AsDouble(choices.sessions);
   }
   counts.adapter_bits = AsDouble(choices.adapter_slots) *
                         (AsDouble(fabric.slot_words) * kGroup * design.adapter_bits +

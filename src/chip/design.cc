@@ -137,14 +137,22 @@ Status ReadModel(const Json& json, const std::string& path, Design& design) {
   reader.Flag("tied", config.tied_embeddings);
   reader.Number("experts", 1.0, 1e4, design.experts);
   config.context = kMost;
-  return reader.Done();
+  ETCH_TRY(reader.Done());
+  if (config.n_heads % config.n_kv_heads != 0) {
+    return Fail(ErrorCode::kMalformed, "{}.kv_heads: {} heads are not whole groups of {}", path,
+                config.n_heads, config.n_kv_heads);
+  }
+  if (config.head_dim % 2 != 0) {
+    return Fail(ErrorCode::kMalformed, "{}.head_dim: {} is odd", path, config.head_dim);
+  }
+  return {};
 }
 
 Status ReadWeights(const Json& json, const std::string& path, Design& design) {
   Reader reader(json, path);
   WeightStorage& weights = design.weights;
   std::string rom = "mask";
-  reader.Number("code_bits", 1.0, 16.0, weights.code_bits);
+  reader.Number("code_bits", 1.0, 4.0, weights.code_bits);
   reader.Number("entropy_bits", 0.1, 16.0, weights.entropy_bits);
   reader.Integer("group", 1, int64_t{1} << 20, weights.group);
   reader.Number("group_bits", 0.0, 64.0, weights.group_bits);

@@ -44,17 +44,14 @@ constexpr MetricInfo kMetrics[] = {
     {"usd_per_mtoken_nre", "USD", "the same with the fabric's NRE over the volume"},
 };
 
-double At(const Values& values, std::string_view name) {
-  const auto found = values.find(name);
-  ETCH_CHECK(found != values.end(), "no quantity {}", name);
-  return found->second;
-}
-
 // Puts blocks together: area, transistors, energy a token and leakage of each.
 class Builder {
  public:
   Builder(const Design& design, const Counts& counts, const Values& values)
-      : design_(design), counts_(counts), values_(values), scale_(EnergyScale(design, values)) {}
+      : design_(design),
+        counts_(counts),
+        values_(values),
+        scale_(EnergyScale(design, values) * ValueOf(values, "switching_factor")) {}
 
   std::vector<Block> Run() {
     if (design_.weights.rom == RomKind::kSpatial) {
@@ -71,7 +68,7 @@ class Builder {
   }
 
  private:
-  double Of(std::string_view name) const { return At(values_, name); }
+  double Of(std::string_view name) const { return ValueOf(values_, name); }
 
   Block& Add(std::string name, BlockKind kind) {
     Block& block = blocks_.emplace_back();
@@ -99,14 +96,20 @@ class Builder {
     block.area_mm2 = RomArea(bits);
     block.transistors =
         bits * Of(mask ? "rom_transistors_per_bit" : "rom_logic_transistors_per_bit");
+    if (!mask) {
+      const double cells_um2 = block.area_mm2 / kUm2InMm2 * Of("utilisation");
+      block.leakage_w = cells_um2 * Of("leakage_nw_per_um2") * 1e-9;
+    }
     return block;
   }
 
   // Every weight has hardware of its own; what stands beside it is as dense as the rest.
   void AddWiredWeights() {
     Block& block = AddLogic("wired weights", counts_.weights * Of("spatial_um2_per_weight"));
+    // Measured in ASAP7; other technologies by their energy of logic.
     block.energy_nj = counts_.products * Of("spatial_energy_fj_per_weight") *
-                      Of("activity_factor") * scale_ * kFjInNj;
+                      Of("logic_energy_fj_per_um2") / Of("reference_energy_fj_per_um2") * scale_ *
+                      kFjInNj;
     AddRom("scales and tables ROM", counts_.table_bits);
   }
 
@@ -130,39 +133,53 @@ class Builder {
     Block& block = Add(std::move(name), BlockKind::kLogic);
     const double cells = cells_um2 * Of("cell_scale");
     block.area_mm2 = cells / Of("utilisation") * kUm2InMm2;
-    block.transistors = cells * Of("logic_transistors_per_um2");
+    block.transistors = cells_um2 * Of("transistors_per_um2");
     block.leakage_w = cells * Of("leakage_nw_per_um2") * 1e-9;
     return block;
   }
 
-  // Switching of so many µm² (ASAP7) and flip-flops, `times` a token; what no count sees (glitches,
-  // buffers, hold cells) by the activity factor.
+  // Switching of so many µm² (ASAP7), of which some are flip-flops, `times` a token.
   double Switching(double um2, double flops, double times) const {
-    const double fj =
-        um2 * Of("active_share") * Of("logic_energy_fj_per_um2") + flops * Of("flop_energy_fj");
-    return fj * times * scale_ * Of("activity_factor") * kFjInNj;
+    const double logic_um2 = std::max(0.0, um2 - flops * Of("flop_um2"));
+    const double fj = logic_um2 * Of("active_share") * Of("logic_energy_fj_per_um2") +
+                      flops * Of("flop_energy_fj");
+    return fj * times * scale_ * kFjInNj;
   }
 
   // Moving bits over so many mm.
   double Moving(double bits, double mm) const {
-    return bits * mm * Of("wire_energy_fj_per_bit_mm") * scale_ * Of("activity_factor") * kFjInNj;
+    return bits * mm * Of("wire_energy_fj_per_bit_mm") * scale_ * kFjInNj;
   }
 
-  // A bank of lanes shares the products of an input, and its part of the ROM lies around it:
-  // product wires pass over the lanes, weights come from half the side of the bank's ROM.
+  // A lane by what it must take: the wide one W6 and A16, and more levels have a larger select.
+  struct Lane {
+    double um2 = 0.0;  // with its share of a bank's products
+    double flops = 0.0;
+    double wires = 0.0;  // products that pass over it, in bits
+  };
+  Lane LaneOf() const {
+    const bool narrow = design_.shape.w6.empty() && design_.shape.a16.empty();
+    const double levels = std::exp2(design_.weights.code_bits) / 8.0;
+    const double select = 1.0 + Of("lane_select_share") * (levels - 1.0);
+    const double banks = 1.0 / Of("lanes_per_bank");
+    return {Of(narrow ? "narrow_lane_um2" : "base_lane_um2") * select + banks * Of("bank_um2"),
+            Of(narrow ? "narrow_lane_flops" : "base_lane_flops") + banks * Of("bank_flops"),
+            Of("product_wires") * levels};
+  }
+
+  // Each lane stands beside its part of the ROM, so the products of a bank pass over both; what is
+  // read goes down its own bit lines, which are in the ROM's energy.
   void AddLanes() {
-    Block& lanes = AddLogic("base lanes", counts_.lanes * Of("base_lane_um2"));
-    lanes.energy_nj = Switching(Of("base_lane_um2"), Of("base_lane_flops"), counts_.products);
+    const Lane lane = LaneOf();
+    Block& lanes = AddLogic("base lanes", counts_.lanes * lane.um2);
+    lanes.energy_nj = Switching(lane.um2, lane.flops, counts_.products);
     double rom_mm2 = 0.0;
     for (const Block& block : blocks_) {
       rom_mm2 += block.kind == BlockKind::kRom ? block.area_mm2 : 0.0;
     }
-    const double banks = std::max(1.0, counts_.lanes / Of("lanes_per_bank"));
-    const double pitch = std::sqrt(lanes.area_mm2 / counts_.lanes);
-    const double distance = 0.5 * std::sqrt((rom_mm2 + lanes.area_mm2) / banks);
+    const double pitch = std::sqrt((rom_mm2 + lanes.area_mm2) / counts_.lanes);
     Block& wires = Add("wires of the lanes", BlockKind::kOverhead);
-    wires.energy_nj = Moving(counts_.products * Of("product_wires"), pitch) +
-                      Moving(counts_.weight_bits, distance);
+    wires.energy_nj = Moving(counts_.products * lane.wires, pitch);
   }
 
   void AddOtherUnits() {
@@ -206,7 +223,7 @@ class Builder {
     const double adapter_bits = counts_.adapter_products * design_.adapter_bits;
     adapters.energy_nj =
         Reading(adapter_bits) + Moving(adapter_bits, 0.25 * std::sqrt(adapters.area_mm2));
-    Block& work = AddSram("work SRAM", counts_.work_bits);
+    Block& work = AddSram("work SRAM", counts_.work_bits + counts_.lanes * Of("lane_memory_bits"));
     work.energy_nj = Reading(2.0 * 32.0 * counts_.vector_steps);
   }
 
@@ -230,7 +247,7 @@ class Builder {
   const Design& design_;
   const Counts& counts_;
   const Values& values_;
-  double scale_;
+  double scale_;  // of all switching: supply, and what no count sees
   std::vector<Block> blocks_;
 };
 
@@ -242,21 +259,60 @@ double AreaOf(const std::vector<Block>& blocks) {
   return area;
 }
 
+Status CheckUse(const Design& design, const Inputs& inputs) {
+  const auto refuse = [](const std::string& what) {
+    return Fail(ErrorCode::kInvalidArgument, "{}", what);
+  };
+  const Use& use = design.use;
+  if (use.users < 1 || use.prompt < 1 || use.output < 1 || design.prompt_batch < 1 ||
+      design.chips < 0) {
+    return refuse(
+        fmt::format("{} users, {} tokens in, {} out, {} at a time, {} chips: whole "
+                    "numbers above 0 are needed",
+                    use.users, use.prompt, use.output, design.prompt_batch, design.chips));
+  }
+  if (!(design.weights.code_bits >= 1.0 && design.weights.code_bits <= 4.0)) {
+    return refuse(
+        fmt::format("{} bits a weight: 1 to 4 can be estimated (an image's matrices of 6 "
+                    "are two steps of 3)",
+                    design.weights.code_bits));
+  }
+  const Quantity& threshold = *inputs.Find("threshold_v");
+  const double least = design.voltage > 0.0 ? design.voltage : inputs.Find("voltage_v")->low;
+  if (least <= threshold.high || inputs.Find("voltage_v")->low <= threshold.high) {
+    return refuse(
+        fmt::format("{} V: not above the threshold, which may be {} V", least, threshold.high));
+  }
+  const int64_t context = design.choices.context > 0 ? design.choices.context : 512;
+  if (use.prompt + use.output - 1 > context) {
+    return refuse(fmt::format("a prompt of {} and {} more tokens do not fit a context of {}",
+                              use.prompt, use.output, context));
+  }
+  constexpr int64_t kMostPasses = 20'000'000;  // some seconds
+  const int64_t stages = std::max(design.choices.stages, design.chips);
+  const int64_t tokens = use.users * (use.prompt + use.output);
+  if (use.users > kMostPasses || tokens > kMostPasses / stages) {
+    return refuse(fmt::format("{} users of {} tokens through {} stages: fewer can be simulated",
+                              use.users, use.prompt + use.output, stages));
+  }
+  return {};
+}
+
 }  // namespace
 
 double ClockGhz(const Design& design, const Values& values) {
-  const double nominal = At(values, "voltage_v");
-  const double threshold = At(values, "threshold_v");
-  const double alpha = At(values, "voltage_alpha");
+  const double nominal = ValueOf(values, "voltage_v");
+  const double threshold = ValueOf(values, "threshold_v");
+  const double alpha = ValueOf(values, "voltage_alpha");
   const auto speed = [&](double voltage) {
     return std::pow(std::max(voltage - threshold, 0.0), alpha) / voltage;
   };
   const double ratio = design.voltage > 0.0 ? speed(design.voltage) / speed(nominal) : 1.0;
-  return At(values, "clock_ghz") * ratio;
+  return ValueOf(values, "clock_ghz") * ratio;
 }
 
 double EnergyScale(const Design& design, const Values& values) {
-  const double nominal = At(values, "voltage_v");
+  const double nominal = ValueOf(values, "voltage_v");
   return design.voltage > 0.0 ? std::pow(design.voltage / nominal, 2.0) : 1.0;
 }
 
@@ -269,17 +325,8 @@ size_t MetricIndex(std::string_view name) {
 }
 
 Result<Model> Model::Create(Design design, const Inputs& inputs) {
+  ETCH_TRY(CheckUse(design, inputs));
   const Values values = inputs.Nominal();
-  if (design.voltage > 0.0 && design.voltage <= At(values, "threshold_v")) {
-    return Fail(ErrorCode::kInvalidArgument, "{} V: below the threshold of {} V", design.voltage,
-                At(values, "threshold_v"));
-  }
-  const int64_t context = design.choices.context > 0 ? design.choices.context : 512;
-  if (design.use.prompt + design.use.output - 1 > context) {
-    return Fail(ErrorCode::kInvalidArgument,
-                "a prompt of {} and {} more tokens do not fit a context of {}", design.use.prompt,
-                design.use.output, context);
-  }
   Model model;
   model.design_ = std::move(design);
   Design& own = model.design_;
@@ -293,7 +340,7 @@ Result<Model> Model::Create(Design design, const Inputs& inputs) {
     own.choices = model.plan_.fabric.choices;
     model.counts_ = CountsOf(own, model.plan_);
     const double area = AreaOf(Builder(own, model.counts_, values).Run());
-    const auto needed = static_cast<int64_t>(std::ceil(area / At(values, "reticle_mm2")));
+    const auto needed = static_cast<int64_t>(std::ceil(area / ValueOf(values, "reticle_mm2")));
     if (!settle || needed <= own.chips) {
       break;
     }
@@ -312,7 +359,7 @@ PipelineOptions Model::OptionsFor(const Values& values) const {
   // A token's residual stream goes from chip to chip, 32 bits a channel.
   const double bytes = 4.0 * static_cast<double>(design_.shape.config.dim);
   const double seconds =
-      At(values, "link_latency_us") * 1e-6 + bytes / (At(values, "link_gb_s") * 1e9);
+      ValueOf(values, "link_latency_us") * 1e-6 + bytes / (ValueOf(values, "link_gb_s") * 1e9);
   options.link_cycles =
       design_.chips > 1 ? std::llround(seconds * ClockGhz(design_, values) * 1e9) : 0;
   return options;
@@ -323,8 +370,8 @@ double Model::SwapSeconds(const Values& values) const {
     return 0.0;
   }
   const auto slots = static_cast<double>(std::max<int64_t>(1, design_.choices.adapter_slots));
-  return At(values, "host_latency_us") * 1e-6 +
-         counts_.adapter_bits / slots / 8.0 / (At(values, "host_gb_s") * 1e9);
+  return ValueOf(values, "host_latency_us") * 1e-6 +
+         counts_.adapter_bits / slots / 8.0 / (ValueOf(values, "host_gb_s") * 1e9);
 }
 
 Load Model::LoadFor(const Values& values) const {
@@ -371,7 +418,7 @@ Figures Model::Evaluate(const Values& values) const {
   set("area_mm2", area);
   set("chips", chips);
   set("die_mm2", area / chips);
-  set("reticle_share", area / chips / At(values, "reticle_mm2"));
+  set("reticle_share", area / chips / ValueOf(values, "reticle_mm2"));
   set("transistors", transistors);
   // Wired weights are no ROM, but what they hold takes their area.
   const double holding = design_.weights.rom == RomKind::kSpatial

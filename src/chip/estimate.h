@@ -30,6 +30,8 @@ struct Counts {
   double cache_bits = 0.0;    // contexts of all users
   double adapter_bits = 0.0;  // all slots
   double work_bits = 0.0;
+  double position_bits =
+      0.0;  // a token of one user's context, all layers; on the chip or beside it
   // Units, over all stages.
   double lanes = 0.0;
   double adapter_lanes = 0.0;

@@ -60,7 +60,10 @@ TEST(Estimate, TheUnitTechnologyMeasuresCounts) {
   // One bit is one µm² and one transistor.
   EXPECT_DOUBLE_EQ(AreaOf(figures, "layers' weight ROM"), counts.layer_bits * 1e-6);
   EXPECT_DOUBLE_EQ(AreaOf(figures, "context SRAM"), counts.cache_bits * 1e-6);
-  EXPECT_DOUBLE_EQ(AreaOf(figures, "base lanes"), 32 * inputs.Find("base_lane_um2")->value * 1e-6);
+  const auto value = [&](const char* name) { return inputs.Find(name)->value; };
+  EXPECT_DOUBLE_EQ(
+      AreaOf(figures, "base lanes"),
+      32 * (value("narrow_lane_um2") + value("bank_um2") / value("lanes_per_bank")) * 1e-6);
   for (const Block& block : figures.blocks) {
     if (block.kind == BlockKind::kSram) {
       EXPECT_DOUBLE_EQ(block.transistors, block.area_mm2 * 1e6) << block.name;
@@ -128,6 +131,7 @@ TEST(Estimate, MoreOfAThingIsMoreOfWhatItCosts) {
   more("area_mm2", [](Design& d) { d.choices.lanes = 64; });
   more("tokens_per_s_user", [](Design& d) { d.choices.lanes = 64; });
   more("area_mm2", [](Design& d) { d.weights.code_bits = 4; });
+  more("mj_per_token", [](Design& d) { d.weights.code_bits = 4; });
   more("area_mm2", [](Design& d) { d.choices.sessions = 2; });
   more("area_mm2", [](Design& d) { d.choices.adapter_slots = 2; });
   more("mj_per_token", [](Design& d) { d.use.adapter = true; });
@@ -149,6 +153,17 @@ TEST(Estimate, WhatDoesNotFitIsRefused) {
   design = SmallDesign();
   design.voltage = 0.1;
   EXPECT_FALSE(Model::Create(design, inputs));
+  const auto refused = [&](auto change) {
+    Design other = SmallDesign();
+    change(other);
+    return !Model::Create(other, inputs);
+  };
+  EXPECT_TRUE(refused([](Design& d) { d.use.users = 0; }));
+  EXPECT_TRUE(refused([](Design& d) { d.use.prompt = 0; }));
+  EXPECT_TRUE(refused([](Design& d) { d.use.output = 0; }));
+  EXPECT_TRUE(refused([](Design& d) { d.use.users = int64_t{1} << 24; })) << "no end in sight";
+  EXPECT_TRUE(refused([](Design& d) { d.prompt_batch = 0; }));
+  EXPECT_TRUE(refused([](Design& d) { d.weights.code_bits = 8.0; }));
   design = SmallDesign();
   design.choices.lanes = 33;
   EXPECT_FALSE(Model::Create(design, inputs));
@@ -188,9 +203,11 @@ TEST(Estimate, NoInputMakesNonsense) {
         }
         for (const char* most_one :
              {"utilisation", "rom_array_efficiency", "test_yield", "sram_array_efficiency",
-              "supply_efficiency", "utilisation_of_time", "defect_tolerant_fraction"}) {
+              "supply_efficiency", "utilisation_of_time", "defect_tolerant_fraction",
+              "lane_select_share"}) {
           values[most_one] = std::min(values[most_one], 1.0);
         }
+        // A design's own voltage is checked against the threshold when the model is made.
         values["threshold_v"] = std::min(values["threshold_v"], values["voltage_v"] * 0.9);
         const Figures figures = model.Evaluate(values);
         for (size_t index = 0; index < figures.metrics.size(); ++index) {
@@ -251,8 +268,11 @@ TEST(Ranges, AddUpAsSquares) {
   widen("sram_transistors_per_bit", 1.0);
   const Ranged transistors = EstimateOf(model, inputs).Of("transistors");
   const double rom = model.counts().rom_bits();
-  const double sram = model.counts().sram_bits();
-  EXPECT_NEAR(transistors.high - transistors.value, std::sqrt(rom * rom + sram * sram), 1e-6 * rom);
+  const double sram =
+      model.counts().sram_bits() + model.counts().lanes * inputs.Find("lane_memory_bits")->value;
+  const double by_rom = std::log1p(rom / transistors.value);
+  const double by_sram = std::log1p(sram / transistors.value);
+  EXPECT_NEAR(std::log(transistors.high / transistors.value), std::hypot(by_rom, by_sram), 1e-9);
   EXPECT_EQ(transistors.low, transistors.value);
 }
 

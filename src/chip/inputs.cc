@@ -16,7 +16,6 @@ constexpr double kPositive = 1e-12;
 constexpr QuantitySpec kTechnology[] = {
     {"cell_scale", "1", kPositive},
     {"utilisation", "1", kPositive, 1.0},
-    {"logic_transistors_per_um2", "1/um2", kPositive},
     {"rom_cell_um2", "um2", kPositive},
     {"rom_array_efficiency", "1", kPositive, 1.0},
     {"rom_transistors_per_bit", "1", kPositive},
@@ -51,6 +50,12 @@ constexpr QuantitySpec kTechnology[] = {
 constexpr QuantitySpec kBlocks[] = {
     {"base_lane_um2", "um2", kPositive},
     {"base_lane_flops", "bit"},
+    {"narrow_lane_um2", "um2", kPositive},
+    {"narrow_lane_flops", "bit"},
+    {"lane_select_share", "1", 0.0, 1.0},
+    {"bank_um2", "um2"},
+    {"bank_flops", "bit"},
+    {"lane_memory_bits", "bit"},
     {"adapter_lane_um2", "um2", kPositive},
     {"adapter_lane_flops", "bit"},
     {"vector_element_um2", "um2", kPositive},
@@ -62,10 +67,13 @@ constexpr QuantitySpec kBlocks[] = {
     {"control_flops", "bit"},
     {"spatial_um2_per_weight", "um2", kPositive},
     {"spatial_energy_fj_per_weight", "fJ"},
+    {"flop_um2", "um2", kPositive},
+    {"transistors_per_um2", "1/um2", kPositive},
+    {"reference_energy_fj_per_um2", "fJ/um2", kPositive},
 };
 
 constexpr QuantitySpec kModel[] = {
-    {"activity_factor", "1", kPositive},
+    {"switching_factor", "1", kPositive},
     {"active_share", "1", kPositive, 1.0},
     {"lanes_per_bank", "1", 1.0},
     {"product_wires", "bit"},
@@ -186,7 +194,11 @@ Status Inputs::Replace(const Quantity& quantity) {
     return Fail(ErrorCode::kInvalidArgument, "no quantity \"{}\"; --json lists them as inputs",
                 quantity.name);
   }
-  *found = quantity;
+  Quantity replaced = quantity;
+  replaced.least = found->least;
+  replaced.most = found->most;
+  ETCH_TRY(CheckNumbers(replaced, ErrorCode::kInvalidArgument, quantity.name));
+  *found = std::move(replaced);
   return {};
 }
 

@@ -44,7 +44,7 @@ struct Inputs {
 
   Values Nominal() const;
   const Quantity* Find(std::string_view name) const;
-  // kInvalidArgument when no quantity has that name.
+  // kInvalidArgument when no quantity has that name, or its numbers are out of order or bounds.
   Status Replace(const Quantity& quantity);
 };
 Result<Inputs> LoadInputs(const std::string& technology);

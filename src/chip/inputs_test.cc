@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -66,6 +67,22 @@ TEST(Technology, AnErrorNamesTheField) {
   EXPECT_THAT(LoadTechnology("n4").error().message, HasSubstr("no technology \"n4\"; there are"));
 }
 
+TEST(Inputs, WhatReplacesAnInputIsChecked) {
+  Inputs inputs = *LoadInputs("n6");
+  const auto error = [&](const char* name, double value) {
+    Quantity quantity = *inputs.Find(name);
+    quantity.value = quantity.low = quantity.high = value;
+    const Status status = inputs.Replace(quantity);
+    return status ? "" : status.error().message;
+  };
+  EXPECT_EQ(error("wafer_usd", 1.0), "");
+  EXPECT_THAT(error("utilisation", 0.0), HasSubstr("utilisation: 0 to 0 1 is not within"));
+  EXPECT_NE(error("utilisation", 1.1), "");
+  EXPECT_NE(error("wafer_usd", -5.0), "");
+  EXPECT_NE(error("clock_ghz", std::nan("")), "");
+  EXPECT_NE(error("clock_ghz", INFINITY), "");
+}
+
 TEST(Design, EveryPresetIsRead) {
   for (const std::string& name : DataNames("chip/presets")) {
     const Result<Design> design = LoadDesign(name);
@@ -87,6 +104,9 @@ TEST(Design, AnErrorNamesTheField) {
   EXPECT_EQ(with([](Json&) {}), "");
   EXPECT_EQ(with([](Json& j) { j["model"]["dim"] = 4.5; }),
             "mine.model.dim: a whole number from 32 to 1048576 is needed");
+  EXPECT_EQ(with([](Json& j) { j["model"]["kv_heads"] = 5; }),
+            "mine.model.kv_heads: 32 heads are not whole groups of 5");
+  EXPECT_EQ(with([](Json& j) { j["model"]["head_dim"] = 127; }), "mine.model.head_dim: 127 is odd");
   EXPECT_EQ(with([](Json& j) { j["model"].erase("vocab"); }), "mine.model.vocab: is missing");
   EXPECT_EQ(with([](Json& j) { j["weights"]["rom"] = "tape"; }),
             "mine.weights.rom: \"mask\", \"logic\" or \"spatial\" is needed");

@@ -54,7 +54,7 @@ Result<std::vector<PublishedSystem>> LoadPublished() {
                     chip.name, metric);
       }
       chip.figures.push_back({metric, *value, TextOf(target, "source"), TextOf(target, "note"),
-                              TextOf(target, "explanation")});
+                              TextOf(target, "explanation"), TextOf(target, "standing")});
     }
     systems.push_back(std::move(chip));
   }

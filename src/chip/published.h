@@ -17,6 +17,9 @@ struct PublishedFigure {
   std::string source;
   std::string note;         // what the source says of it; may be empty
   std::string explanation;  // why the model may differ; may be empty
+  // How far it is a prediction: empty, or what of it the model was given ("input", "sets the
+  // lanes").
+  std::string standing;
 };
 
 struct PublishedSystem {

@@ -60,18 +60,32 @@ Result<Quantity> ParseOne(const Json& object, const std::string& path, const Qua
     return Fail(ErrorCode::kMalformed, "{}.unit: \"{}\", not \"{}\"", path, quantity.unit,
                 spec.unit);
   }
-  if (quantity.low > quantity.value || quantity.value > quantity.high) {
-    return Fail(ErrorCode::kMalformed, "{}: {} does not lie between low {} and high {}", path,
-                quantity.value, quantity.low, quantity.high);
-  }
-  if (quantity.low < spec.least || quantity.high > spec.most) {
-    return Fail(ErrorCode::kMalformed, "{}: {} to {} {} is not within {} to {}", path, quantity.low,
-                quantity.high, quantity.unit, spec.least, spec.most);
-  }
+  quantity.least = spec.least;
+  quantity.most = spec.most;
+  ETCH_TRY(CheckNumbers(quantity, ErrorCode::kMalformed, path));
   return quantity;
 }
 
 }  // namespace
+
+double ValueOf(const Values& values, std::string_view name) {
+  const auto found = values.find(name);
+  ETCH_CHECK(found != values.end(), "no quantity {}", name);
+  return found->second;
+}
+
+Status CheckNumbers(const Quantity& quantity, ErrorCode code, std::string_view where) {
+  // Also false for what is no number.
+  if (!(quantity.low <= quantity.value && quantity.value <= quantity.high)) {
+    return Fail(code, "{}: {} does not lie between low {} and high {}", where, quantity.value,
+                quantity.low, quantity.high);
+  }
+  if (!(quantity.low >= quantity.least && quantity.high <= quantity.most)) {
+    return Fail(code, "{}: {} to {} {} is not within {} to {}", where, quantity.low, quantity.high,
+                quantity.unit, quantity.least, quantity.most);
+  }
+  return {};
+}
 
 Result<std::vector<Quantity>> ParseQuantities(std::string_view text, std::string_view origin,
                                               std::span<const QuantitySpec> specs) {

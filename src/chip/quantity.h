@@ -21,6 +21,8 @@ struct Quantity {
   double high = 0.0;
   std::string source;
   bool assumed = false;  // an engineering guess, not a published or measured figure
+  double least = 0.0;    // what it may be at all; from its spec
+  double most = 1e18;
 };
 
 // A quantity that a file must have: its name, unit, and what it may lie between.
@@ -33,6 +35,12 @@ struct QuantitySpec {
 
 // The values that one evaluation of the model uses, by name.
 using Values = std::map<std::string, double, std::less<>>;
+// The quantity must be there.
+double ValueOf(const Values& values, std::string_view name);
+
+// kMalformed or kInvalidArgument (`code`) with `where` in front, when the numbers are out of order
+// or out of bounds.
+Status CheckNumbers(const Quantity& quantity, ErrorCode code, std::string_view where);
 
 // Reads {"values": {NAME: {value, low, high, unit, source, assumed}}}. Every spec must be there and
 // nothing else. kMalformed naming `origin` and the field.

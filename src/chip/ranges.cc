@@ -8,12 +8,32 @@ namespace {
 
 constexpr size_t kInfluences = 3;
 
-// Adds what a quantity's low and high do to a metric to the squares of its range.
-struct Spread {
-  double below = 0.0;
-  double above = 0.0;
+// How far inputs, one by one, take a metric down and up: as factors where it stays above 0 (changes
+// of prices and areas are lopsided), else as differences.
+class Spread {
+ public:
+  explicit Spread(double value) : value_(value) {}
 
-  void Add(double change) { (change < 0.0 ? below : above) += change * change; }
+  void Add(double at_low, double at_high) {
+    const double least = std::min({value_, at_low, at_high});
+    const double most = std::max({value_, at_low, at_high});
+    if (value_ > 0.0) {
+      constexpr double kTiny = 1e-12;
+      below_ += std::pow(std::log(std::max(least, kTiny * value_) / value_), 2.0);
+      above_ += std::pow(std::log(most / value_), 2.0);
+    } else {
+      above_ += most * most;
+    }
+  }
+  double low() const { return value_ * std::exp(-std::sqrt(below_)); }
+  double high() const {
+    return value_ > 0.0 ? value_ * std::exp(std::sqrt(above_)) : std::sqrt(above_);
+  }
+
+ private:
+  double value_;
+  double below_ = 0.0;
+  double above_ = 0.0;
 };
 
 double Swing(const Influence& influence) { return std::abs(influence.at_high - influence.at_low); }
@@ -24,7 +44,7 @@ Estimate EstimateOf(const Model& model, const Inputs& inputs) {
   Values values = inputs.Nominal();
   Figures stated = model.Evaluate(values);
   const size_t count = stated.metrics.size();
-  std::vector<Spread> spreads(count);
+  std::vector<Spread> spreads(stated.metrics.begin(), stated.metrics.end());
   std::vector<std::vector<Influence>> influences(count);
   for (const Quantity& quantity : inputs.quantities) {
     if (quantity.low == quantity.high) {
@@ -38,8 +58,7 @@ Estimate EstimateOf(const Model& model, const Inputs& inputs) {
     const std::vector<double> high = at(quantity.high);
     values[quantity.name] = quantity.value;
     for (size_t metric = 0; metric < count; ++metric) {
-      spreads[metric].Add(low[metric] - stated.metrics[metric]);
-      spreads[metric].Add(high[metric] - stated.metrics[metric]);
+      spreads[metric].Add(low[metric], high[metric]);
       if (low[metric] != high[metric]) {
         influences[metric].push_back({quantity.name, low[metric], high[metric]});
       }
@@ -50,9 +69,8 @@ Estimate EstimateOf(const Model& model, const Inputs& inputs) {
   for (size_t metric = 0; metric < count; ++metric) {
     Ranged ranged;
     ranged.value = stated.metrics[metric];
-    // No metric is ever negative; squares of large changes could say so.
-    ranged.low = std::max(0.0, ranged.value - std::sqrt(spreads[metric].below));
-    ranged.high = ranged.value + std::sqrt(spreads[metric].above);
+    ranged.low = spreads[metric].low();
+    ranged.high = spreads[metric].high();
     auto& all = influences[metric];
     std::ranges::stable_sort(all, std::greater<>(), Swing);
     all.resize(std::min(all.size(), kInfluences));

@@ -2,7 +2,7 @@
 
 // Uncertainty: every result with the range that its inputs' ranges give it, and the inputs that
 // matter most. One input at a time goes to its low and its high; the changes are taken as
-// independent and add up as squares.
+// independent factors, whose logarithms add up as squares.
 
 #include <string>
 #include <vector>

@@ -113,7 +113,7 @@ std::string Speed(const Study& study) {
 }
 
 std::string SweepPart(const Study& study) {
-  Series best{"no other has less area and more tokens/s", {}};
+  Series best{"within the reticle, and no other has less area and more tokens/s", {}};
   Series others{"others", {}};
   std::string rows;
   for (const SweepPoint& point : study.sweep) {
@@ -136,6 +136,9 @@ std::string SweepPart(const Study& study) {
 }
 
 std::string CapacityPart(const Model& model, const CapacityStudy& study) {
+  if (!model.design().cache.on_chip) {
+    return "";
+  }
   std::string html = fmt::format(
       "<h2>What the SRAM holds</h2><p>Without contexts and adapters a chip has {:.4g} mm²; the "
       "rest of the reticle is room for {:.4g} MiB. An adapter of rank {} at all linear layers "
@@ -189,14 +192,19 @@ Result<std::string> Market(const Model& model, const Estimate& estimate) {
 
 std::string Published(const std::vector<Comparison>& comparisons) {
   std::string html =
-      "<h2>Predicted beside published</h2><p>Every preset with the same inputs. What is more than "
-      "30 % off is marked, and why.</p><table><tr><th>chip</th><th>figure</th><th class=\"n\">"
+      "<h2>Predicted beside published</h2><p>Every preset with the same inputs. In brackets what "
+      "of a figure the model was given. What is "
+      "more than 30 % off is marked, and why.</p><table><tr><th>chip</th><th>figure</th><th "
+      "class=\"n\">"
       "predicted</th><th class=\"n\">range</th><th class=\"n\">published</th><th class=\"n\">ratio"
       "</th><th></th></tr>\n";
   for (const Comparison& one : comparisons) {
     std::string remark = one.note.empty() ? one.source : one.note;
+    if (!one.standing.empty()) {
+      remark = fmt::format("({}) {}", one.standing, remark);
+    }
     if (one.is_miss() && !one.explanation.empty()) {
-      remark += ". Why it differs: " + one.explanation;
+      remark = fmt::format("{}. Why it differs: {}", remark, one.explanation);
     }
     html += "<tr>" + Cell(EscapeHtml(one.chip)) + Cell(EscapeHtml(one.metric)) +
             Cell(ShortNumber(one.predicted), true) +
@@ -247,7 +255,8 @@ Result<std::vector<Comparison>> ComparePublished() {
     for (const PublishedFigure& figure : chip.figures) {
       const Ranged& ranged = estimate.Of(figure.metric);
       comparisons.push_back({chip.title, figure.metric, ranged.value, ranged.low, ranged.high,
-                             figure.value, figure.source, figure.note, figure.explanation});
+                             figure.value, figure.source, figure.note, figure.explanation,
+                             figure.standing});
     }
   }
   return comparisons;

@@ -22,6 +22,7 @@ struct Comparison {
   std::string source;
   std::string note;
   std::string explanation;
+  std::string standing;
 
   // More than 30 % off.
   bool is_miss() const { return ratio() < 1.0 / 1.3 || ratio() > 1.3; }

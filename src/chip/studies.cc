@@ -8,8 +8,6 @@ namespace {
 
 constexpr double kMib = 8.0 * 1024.0 * 1024.0;  // in bits
 
-double At(const Values& values, std::string_view name) { return values.find(name)->second; }
-
 SpeedPoint Measure(const Model& model, const Values& values, const Load& load) {
   const PipelineResult run = model.Run(values, load);
   const double clock = ClockGhz(model.design(), values) * 1e9;
@@ -22,7 +20,7 @@ SpeedPoint Measure(const Model& model, const Values& values, const Load& load) {
 }
 
 double SramBitsPerMm2(const Values& values) {
-  return At(values, "sram_array_efficiency") / At(values, "sram_cell_um2") * 1e6;
+  return ValueOf(values, "sram_array_efficiency") / ValueOf(values, "sram_cell_um2") * 1e6;
 }
 
 }  // namespace
@@ -77,6 +75,7 @@ std::vector<SweepPoint> Sweep(const Design& design, const Inputs& inputs) {
       point.area_mm2 = figure("area_mm2");
       point.tokens_per_s_user = figure("tokens_per_s_user");
       point.card_w = figure("card_w");
+      point.fits = figure("reticle_share") <= 1.0;
       const int64_t output = std::clamp<int64_t>(design.use.output, 2, 32);
       point.tokens_per_s_total =
           Measure(*model, values, {stages, design.use.prompt, output, design.use.adapter, 0})
@@ -85,14 +84,25 @@ std::vector<SweepPoint> Sweep(const Design& design, const Inputs& inputs) {
     }
   }
   for (SweepPoint& point : points) {
-    point.best = std::ranges::none_of(points, [&](const SweepPoint& other) {
-      const bool better =
-          other.area_mm2 < point.area_mm2 || other.tokens_per_s_total > point.tokens_per_s_total;
-      return better && other.area_mm2 <= point.area_mm2 &&
-             other.tokens_per_s_total >= point.tokens_per_s_total;
-    });
+    point.best = point.fits && std::ranges::none_of(points, [&](const SweepPoint& other) {
+                   const bool better = other.area_mm2 < point.area_mm2 ||
+                                       other.tokens_per_s_total > point.tokens_per_s_total;
+                   return better && other.area_mm2 <= point.area_mm2 &&
+                          other.tokens_per_s_total >= point.tokens_per_s_total;
+                 });
   }
   return points;
+}
+
+// Of an adapter of the design's rank at all linear layers, its weights alone, in 16 bits.
+double PackedAdapterBits(const Design& design) {
+  double sides = 0.0;
+  for (const model::Role role : model::kBlockLinears) {
+    const model::Shape shape = model::TensorShape(design.shape.config, role);
+    sides += static_cast<double>(shape.rows + shape.cols);
+  }
+  return sides * static_cast<double>(design.shape.config.n_layers) *
+         static_cast<double>(design.choices.adapter_rank) * 16.0;
 }
 
 CapacityStudy CapacityOf(const Model& model, const Inputs& inputs) {
@@ -101,46 +111,30 @@ CapacityStudy CapacityOf(const Model& model, const Inputs& inputs) {
   const Counts& counts = model.counts();
   const Figures figures = model.Evaluate(values);
   CapacityStudy study;
-  double sram_mm2 = 0.0;  // of contexts and adapters
   for (const Block& block : figures.blocks) {
-    if (block.kind == BlockKind::kRom) {
-      study.rom_mm2 += block.area_mm2;
-    }
+    study.rom_mm2 += block.kind == BlockKind::kRom ? block.area_mm2 : 0.0;
   }
   const double per_mm2 = SramBitsPerMm2(values);
-  sram_mm2 = (counts.cache_bits + counts.adapter_bits) / per_mm2;
-  const double overhead = 1.0 + At(values, "overhead_fraction");
-  const double area = figures.metrics[MetricIndex("area_mm2")];
+  const double overhead = 1.0 + ValueOf(values, "overhead_fraction");
   const auto chips = static_cast<double>(design.chips);
-  const double fixed = area - sram_mm2 * overhead;
+  const double sram_mm2 = (counts.cache_bits + counts.adapter_bits) / per_mm2;
+  const double fixed = figures.metrics[MetricIndex("area_mm2")] - sram_mm2 * overhead;
   study.fixed_mm2 = fixed / chips;
-  const double room = std::max(0.0, At(values, "reticle_mm2") * chips - fixed) / overhead;
+  const double room = std::max(0.0, ValueOf(values, "reticle_mm2") * chips - fixed) / overhead;
   const double room_bits = room * per_mm2;
   study.room_mib = room_bits / kMib;
-  const model::Config& config = design.shape.config;
-  const double blocks = static_cast<double>(config.n_kv_heads * ((config.head_dim + 31) / 32));
-  const double position_bits =
-      static_cast<double>(config.n_layers) *
-      (static_cast<double>(config.kv_dim()) * (design.cache.key_bits + design.cache.value_bits) +
-       2.0 * blocks * design.cache.block_bits);
   const auto slots = static_cast<double>(std::max<int64_t>(1, design.choices.adapter_slots));
   const double adapter_bits = counts.adapter_bits / slots;
   study.adapter_mib = adapter_bits / kMib;
-  double packed = 0.0;
-  for (const model::Role role : model::kBlockLinears) {
-    const model::Shape shape = model::TensorShape(config, role);
-    packed += static_cast<double>(shape.rows + shape.cols);
-  }
-  study.adapter_mib_16_bit = packed * static_cast<double>(config.n_layers) *
-                             static_cast<double>(design.choices.adapter_rank) * 16.0 / kMib;
-  const double own_context = static_cast<double>(design.choices.context) * position_bits;
+  study.adapter_mib_16_bit = PackedAdapterBits(design) / kMib;
+  const double own_context = static_cast<double>(design.choices.context) * counts.position_bits;
   if (adapter_bits > 0.0) {
     study.adapters = static_cast<int64_t>(std::max(0.0, room_bits - own_context) / adapter_bits);
   }
   for (const int64_t context : {1024, 6144, 32768, 131072}) {
     Capacity capacity;
     capacity.context = context;
-    const double bits = static_cast<double>(context) * position_bits;
+    const double bits = static_cast<double>(context) * counts.position_bits;
     capacity.mib_per_user = bits / kMib;
     capacity.users = static_cast<int64_t>(std::max(0.0, room_bits - counts.adapter_bits) / bits);
     study.contexts.push_back(capacity);

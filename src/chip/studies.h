@@ -28,9 +28,10 @@ struct SweepPoint {
   double tokens_per_s_user = 0.0;
   double tokens_per_s_total = 0.0;  // with as many users as stages
   double card_w = 0.0;
-  bool best = false;  // no other point has less area and more tokens/s of all users
+  bool fits = false;  // a die is within the reticle
+  bool best = false;  // it fits, and no other point has less area and more tokens/s of all users
 };
-// Lanes a quarter to four times the design's, layers in flight 1 to all, by powers of two.
+// Lanes a sixteenth to four times the design's, layers in flight 1 to all, by powers of two.
 std::vector<SweepPoint> Sweep(const Design& design, const Inputs& inputs);
 
 // What the SRAM that is left beside everything else in a reticle holds.
@@ -50,6 +51,7 @@ struct CapacityStudy {
   // Users of the design's context at which SRAM takes more area than ROM.
   int64_t users_sram_exceeds_rom = 0;
 };
+// Of designs whose contexts are on the chip.
 CapacityStudy CapacityOf(const Model& model, const Inputs& inputs);
 
 struct VolumePoint {

@@ -139,6 +139,10 @@ Status Compare(const Options& options, const chip::Model& left, const chip::Esti
 }
 
 Status Run(const Options& options) {
+  if (!options.html.empty() &&
+      (options.list || options.published || options.masks || options.sweep || options.inputs)) {
+    return Fail(ErrorCode::kInvalidArgument, "--html is for an estimate, alone or with --compare");
+  }
   if (options.list) {
     return List(options.json);
   }
@@ -178,10 +182,14 @@ Status Run(const Options& options) {
     return Compare(options, model, estimate, chosen.inputs);
   }
   const chip::CapacityStudy capacity = chip::CapacityOf(model, chosen.inputs);
+  ETCH_ASSIGN_OR_RETURN(const auto market, chip::LoadMarket());
   if (options.json) {
-    PrintJson(EstimateJson(model, chosen.inputs, estimate, capacity));
+    nlohmann::ordered_json json = EstimateJson(model, chosen.inputs, estimate, capacity);
+    json["market"] = MarketJson(market);
+    PrintJson(json);
   } else {
     PrintEstimate(model, chosen.inputs, estimate, capacity);
+    PrintMarket(market);
   }
   return {};
 }

@@ -112,7 +112,8 @@ void AddDesignOptions(CLI::App& command, DesignOptions& options) {
   whole("--users-at-once", options.users_at_once, "Users at work that speed is stated for");
   command.add_flag("--with-adapter", options.adapter, "State speed and energy with an adapter");
   command.add_flag("--with-swap", options.swap, "The same, its upload before each prompt included");
-  command.add_option("--bits", options.bits, "Bits of a weight")->check(CLI::Range(1.0, 16.0));
+  command.add_option("--bits", options.bits, "Bits of a weight, 1 to 4")
+      ->check(CLI::Range(1.0, 4.0));
   command.add_option("--voltage", options.voltage, "Supply, in V; the clock follows")
       ->check(CLI::Range(0.1, 5.0));
   command.add_option(

@@ -38,6 +38,17 @@ void PrintChoices(const chip::Model& model, const chip::Inputs& inputs) {
              design.use.adapter ? ", with an adapter" : "");
 }
 
+void PrintCapacity(const chip::CapacityStudy& capacity) {
+  fmt::print("\n{:>8} {:>12} {:>20}\n", "context", "MiB a user", "users in a reticle");
+  for (const chip::Capacity& one : capacity.contexts) {
+    fmt::print("{:>8} {:>12} {:>20}\n", one.context, ShortNumber(one.mib_per_user), one.users);
+  }
+  fmt::print(
+      "an adapter takes {} MiB; {} fit beside one user; SRAM takes more area than ROM from "
+      "{} users on\n",
+      ShortNumber(capacity.adapter_mib), capacity.adapters, capacity.users_sram_exceeds_rom);
+}
+
 Json UseJson(const chip::Use& use) {
   return {{"users", use.users},
           {"prompt", use.prompt},
@@ -127,20 +138,47 @@ void PrintEstimate(const chip::Model& model, const chip::Inputs& inputs,
                ShortNumber(ranged.low), ShortNumber(ranged.high),
                names.empty() ? "" : fmt::format(": {}", fmt::join(names, ", ")));
   }
-  fmt::print("\n{:>8} {:>12} {:>20}\n", "context", "MiB a user", "users in a reticle");
-  for (const chip::Capacity& one : capacity.contexts) {
-    fmt::print("{:>8} {:>12} {:>20}\n", one.context, ShortNumber(one.mib_per_user), one.users);
+  const double reticles = estimate.Of("reticle_share").value;
+  if (reticles > 1.0) {
+    fmt::print("\na die of {:.2f} reticles cannot be made; --chips 0 spreads the model\n",
+               reticles);
   }
-  fmt::print(
-      "an adapter takes {} MiB; {} fit beside one user; SRAM takes more area than ROM from "
-      "{} users on\n",
-      ShortNumber(capacity.adapter_mib), capacity.adapters, capacity.users_sram_exceeds_rom);
+  if (model.design().cache.on_chip) {
+    PrintCapacity(capacity);
+  }
   if (!model.design().assumptions.empty()) {
     fmt::print("\nassumed\n");
     for (const chip::Assumption& one : model.design().assumptions) {
       fmt::print("  {}: {}\n", one.what, one.why);
     }
   }
+}
+
+void PrintMarket(const std::vector<chip::MarketEntry>& market) {
+  const auto number = [](const std::optional<double>& value) {
+    return value ? ShortNumber(*value) : std::string("not published");
+  };
+  fmt::print("\n{:<30} {:<24} {:>14} {:>20}\n", "beside others (as published)", "model",
+             "tokens/s user", "USD a million tokens");
+  for (const chip::MarketEntry& entry : market) {
+    fmt::print("{:<30} {:<24} {:>14} {:>20}\n", entry.name, entry.model,
+               number(entry.tokens_per_s_user), number(entry.usd_per_mtoken));
+  }
+}
+
+Json MarketJson(const std::vector<chip::MarketEntry>& market) {
+  const auto number = [](const std::optional<double>& value) {
+    return value ? Json(*value) : Json(nullptr);
+  };
+  Json json = Json::array();
+  for (const chip::MarketEntry& entry : market) {
+    json.push_back({{"name", entry.name},
+                    {"model", entry.model},
+                    {"tokens_per_s_user", number(entry.tokens_per_s_user)},
+                    {"usd_per_mtoken", number(entry.usd_per_mtoken)},
+                    {"source", entry.source}});
+  }
+  return json;
 }
 
 void PrintInputs(const chip::Inputs& inputs) {
@@ -161,7 +199,7 @@ void PrintSweep(const std::vector<chip::SweepPoint>& points) {
                ShortNumber(point.tokens_per_s_total), ShortNumber(point.card_w),
                point.best ? " *" : "");
   }
-  fmt::print("* no other has less area and more tokens/s of all users\n");
+  fmt::print("* within the reticle, and no other has less area and more tokens/s of all users\n");
 }
 
 void PrintPair(const chip::Model& left, const chip::Estimate& left_estimate,
@@ -185,7 +223,8 @@ void PrintPublished(const std::vector<chip::Comparison>& comparisons) {
     fmt::print("{:<34} {:<18} {:>10} {:>21} {:>10} {:>6.2f}{}\n", one.chip, one.metric,
                ShortNumber(one.predicted), ShortNumber(one.low) + " - " + ShortNumber(one.high),
                ShortNumber(one.published), one.ratio(),
-               one.is_miss() ? "  " + one.explanation : "");
+               (one.standing.empty() ? "" : "  [" + one.standing + "]") +
+                   (one.is_miss() ? "  " + one.explanation : ""));
   }
 }
 
@@ -226,7 +265,7 @@ Json EstimateJson(const chip::Model& model, const chip::Inputs& inputs,
   json["use"] = UseJson(design.use);
   // What the simulated pipeline takes for the whole use, from its start to its last token.
   json["run_cycles"] = model.RunUse(inputs.Nominal()).cycles;
-  json["capacity"] = CapacityJson(capacity);
+  json["capacity"] = design.cache.on_chip ? CapacityJson(capacity) : Json(nullptr);
   Json assumptions = Json::object();
   for (const chip::Assumption& one : design.assumptions) {
     assumptions[one.what] = one.why;
@@ -245,6 +284,7 @@ Json SweepJson(const std::vector<chip::SweepPoint>& points) {
                     {"tokens_per_s_user", point.tokens_per_s_user},
                     {"tokens_per_s_total", point.tokens_per_s_total},
                     {"card_w", point.card_w},
+                    {"fits", point.fits},
                     {"best", point.best}});
   }
   return json;
@@ -262,7 +302,8 @@ Json PublishedJson(const std::vector<chip::Comparison>& comparisons) {
                     {"ratio", one.ratio()},
                     {"source", one.source},
                     {"note", one.note},
-                    {"explanation", one.explanation}});
+                    {"explanation", one.explanation},
+                    {"standing", one.standing}});
   }
   return json;
 }

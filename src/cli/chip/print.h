@@ -11,6 +11,7 @@ namespace etch::cli {
 
 void PrintEstimate(const chip::Model& model, const chip::Inputs& inputs,
                    const chip::Estimate& estimate, const chip::CapacityStudy& capacity);
+void PrintMarket(const std::vector<chip::MarketEntry>& market);
 void PrintInputs(const chip::Inputs& inputs);
 void PrintSweep(const std::vector<chip::SweepPoint>& points);
 // Two designs side by side.
@@ -21,6 +22,7 @@ void PrintPublished(const std::vector<chip::Comparison>& comparisons);
 nlohmann::ordered_json EstimateJson(const chip::Model& model, const chip::Inputs& inputs,
                                     const chip::Estimate& estimate,
                                     const chip::CapacityStudy& capacity);
+nlohmann::ordered_json MarketJson(const std::vector<chip::MarketEntry>& market);
 nlohmann::ordered_json SweepJson(const std::vector<chip::SweepPoint>& points);
 nlohmann::ordered_json PublishedJson(const std::vector<chip::Comparison>& comparisons);
 
