@@ -107,14 +107,10 @@ class BaseUnit : public ::testing::Test {
 };
 
 TEST_F(BaseUnit, MultipliesAsTheContractSays) {
-  for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6}) {
-    for (const ActivationFormat format : Formats()) {
-      for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 1},
-                                       {16, 32},
-                                       {17, 33},
-                                       {64, 172},
-                                       {50, 64},
-                                       {150, 200}}) {
+  for (const auto& [rows, cols] :
+       {std::pair<int64_t, int64_t>{1, 1}, {16, 32}, {17, 33}, {64, 172}, {50, 64}, {150, 200}}) {
+    for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6}) {
+      for (const ActivationFormat format : Formats()) {
         for (const int point : {16, 32}) {
           Check(weights, format, rows, cols, point, false);
         }
