@@ -11,7 +11,7 @@ bits, smaller ones are flip-flops. Adders are ripple chains of full-adder cells,
 registers are clock gates. Areas are those of the cells, without placement, routing and clock tree;
 that they run at some clock is not checked.
 
-Parts: units (the table), lane (a lane of etch_base: the difference of 16 and 32 lanes), lane8 (the
+Parts: units (the table), lane (a lane of etch_base: the difference of 32 and 64 lanes), lane8 (the
 same for inputs of 8 bits and weights of 3 only), rom (random 3-bit weights as logic).
 """
 
@@ -26,7 +26,7 @@ import sys
 import tempfile
 
 PARTS = ("units", "lane", "lane8", "rom")
-INLINED = ("etch_matrix_control", "etch_ram")  # counted with the unit that holds them
+INLINED = ("etch_bank", "etch_matrix_control", "etch_ram", "etch_row_scale", "etch_row_sums")  # counted with the unit that holds them
 SMALLEST_MEMORY = 1024  # bits
 
 # Full adders have inverted outputs: every other place of a chain works on inverted inputs.
@@ -122,12 +122,12 @@ module etch_lane8 #(parameter int LANES = 16) (
     output logic [15:0]        input_addr, w_addr, logit_id,
     output logic [9:0]         shift_addr
 );
-  etch_base #(.AW(16), .LANES(LANES)) base (
+  etch_base #(.AW(16), .LANES(LANES), .INPUT_BITS(8)) base (
       .clk, .rst, .start, .code_base, .param_base, .row_base, .rows, .groups, .w6(1'b0),
       .a16(1'b0), .point32, .max_shift, .dst, .to_logits, .done, .levels, .code_addr, .code_word,
       .param_addr, .param_word, .row_addr, .row_scale, .input_addr,
-      .input_code({{8{input_code[7]}}, input_code}), .shift_addr, .input_shift, .w_en, .w_addr,
-      .w_data, .drain_hold, .logit_valid, .logit_id, .logit);
+      .input_code, .shift_addr, .input_shift, .w_en, .w_addr, .w_data, .drain_hold, .logit_valid,
+      .logit_id, .logit);
 endmodule
 """
 
@@ -237,17 +237,21 @@ write_json {self.folder}/chip.json
         return sorted(rows, key=lambda row: row["block"])
 
     def lane(self, pool, name, top, extra=""):
-        """A lane is what sixteen more of them add, divided by sixteen."""
+        """A lane is what a bank of 32 more adds, divided by 32; its memories are counted in bits."""
         (self.folder / f"{name}.sv").write_text(extra)
         jobs = [pool.submit(self.map_cells, f"{name}_{lanes}", top, f"""
-read_verilog -sv -I{self.fabric} {self.fabric}/etch_base.sv {self.fabric}/etch_matrix_control.sv
-read_verilog -sv {name}.sv
-hierarchy -top {top} -check -chparam LANES {lanes}
+read_verilog -sv {self.fabric}/etch_base.sv {self.fabric}/etch_bank.sv
+read_verilog -sv {self.fabric}/etch_matrix_control.sv
+read_verilog -sv -I{self.fabric} {self.fabric}/etch_row_scale.sv {self.fabric}/etch_row_sums.sv
+read_verilog -sv {self.fabric}/etch_ram.sv {name}.sv
+chparam -set LANES {lanes} {top}
+hierarchy -top {top} -check
+blackbox =*etch_ram*
 {self.prepare()}
 memory_map
-""", []) for lanes in (16, 32)]
+""", []) for lanes in (32, 64)]
         few, many = (job.result() for job in jobs)
-        return {key: (many[key] - few[key]) / 16 for key in few}
+        return {**{key: (many[key] - few[key]) / 32 for key in few}, "memory_bits": 64}
 
     def rom(self, words=512, weights=64, seed=1):
         """Gaussian weights, rounded to -4 ... 3 at the step of least error, as logic."""

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <bitset>
+#include <charconv>
 
 #include "base/file.h"
 #include "numerics/weights.h"
@@ -55,6 +57,71 @@ class HexFile {
   int64_t digits_ = 0;
 };
 
+// A constant of etch_masks.sv, `assign NAME = WIDTH'hDIGITS;` or 'd: its digits. They must fit.
+class Constants {
+ public:
+  static Result<Constants> Read(const std::filesystem::path& path) {
+    Constants constants;
+    constants.path_ = path;
+    ETCH_ASSIGN_OR_RETURN(constants.text_, ReadSmallFile(path, kMostBytes));
+    return constants;
+  }
+
+  // Bits [at, at + bits) of a constant of `width` bits, bits <= 32 unless the constant is decimal.
+  Result<uint64_t> Bits(std::string_view name, int64_t width, int64_t at, int64_t bits) const {
+    ETCH_ASSIGN_OR_RETURN(const std::string_view digits, Digits(name, width, 'h'));
+    if (std::ssize(digits) != (width + 3) / 4) {
+      return Bad(name, width, 'h');
+    }
+    uint64_t value = 0;
+    for (int64_t bit = at + bits - 1; bit >= at; --bit) {
+      const auto place = static_cast<size_t>(std::ssize(digits) - 1 - bit / 4);
+      uint64_t digit = 0;
+      if (!Parse(digits.substr(place, 1), 16, digit)) {
+        return Bad(name, width, 'h');
+      }
+      value = (value << 1U) | ((digit >> (bit % 4)) & 1U);
+    }
+    return value;
+  }
+
+  Result<uint64_t> Decimal(std::string_view name, int64_t width) const {
+    ETCH_ASSIGN_OR_RETURN(const std::string_view digits, Digits(name, width, 'd'));
+    uint64_t value = 0;
+    if (!Parse(digits, 10, value) || value >> width != 0) {
+      return Bad(name, width, 'd');
+    }
+    return value;
+  }
+
+ private:
+  static bool Parse(std::string_view digits, int base, uint64_t& value) {
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
+    return error == std::errc() && end == digits.data() + digits.size();
+  }
+
+  tl::unexpected<Error> Bad(std::string_view name, int64_t width, char base) const {
+    return Fail(ErrorCode::kMalformed, "{}: {} is not assigned one number {}'{}…", path_.string(),
+                name, width, base);
+  }
+
+  Result<std::string_view> Digits(std::string_view name, int64_t width, char base) const {
+    const std::string_view text = text_;
+    const std::string assign = fmt::format("\n  assign {} = ", name);
+    const std::string number = fmt::format("{}{}'{}", assign, width, base);
+    const size_t at = text.find(number);
+    const size_t end = at == text.npos ? at : text.find(";\n", at);
+    if (end == text.npos || text.find(assign) != at || text.find(assign, at + 1) != text.npos) {
+      return Bad(name, width, base);
+    }
+    return text.substr(at + number.size(), end - at - number.size());
+  }
+
+  std::filesystem::path path_;
+  std::string text_;
+};
+
 int64_t Signed(uint64_t value, int bits) {
   return static_cast<int64_t>(value << (64 - bits)) >> (64 - bits);
 }
@@ -66,6 +133,8 @@ class Auditor {
       : image_(image), plan_(plan), lanes_(plan.fabric.choices.lanes), masks_(folder / "masks") {}
 
   Result<AuditReport> Run() {
+    ETCH_TRY(AuditConstants());
+    ETCH_TRY(AuditProgram());
     ETCH_TRY(AuditMatrices());
     ETCH_TRY(AuditGains());
     ETCH_TRY(AuditTables());
@@ -80,6 +149,81 @@ class Auditor {
         report_.first_wrong = fmt::format("{}: {}, the image's {}", name(), found, right);
       }
     }
+  }
+
+  Status AuditConstants() {
+    ETCH_ASSIGN_OR_RETURN(const Constants constants, Constants::Read(masks_ / "etch_masks.sv"));
+    for (int64_t index = 0; index < 16; ++index) {
+      ETCH_ASSIGN_OR_RETURN(const uint64_t bits, constants.Bits("levels", 96, 6 * index, 6));
+      const auto table = static_cast<size_t>(index / 8);
+      const auto code = static_cast<size_t>(index % 8);
+      levels_[table][code] = Signed(bits, 6);
+      Expect(levels_[table][code], image_.levels().levels[table][code],
+             [&] { return fmt::format("table {}, level of code {}", table, code); });
+    }
+    ETCH_ASSIGN_OR_RETURN(const uint64_t epsilon, constants.Decimal("epsilon", 47));
+    Expect(static_cast<int64_t>(epsilon), image_.norm_epsilon(), [] { return "epsilon"; });
+    ETCH_ASSIGN_OR_RETURN(const uint64_t mantissa, constants.Decimal("score_mantissa", 16));
+    Expect(static_cast<int64_t>(mantissa), image_.score_scale().mantissa,
+           [] { return "mantissa of the scores' scale"; });
+    ETCH_ASSIGN_OR_RETURN(const uint64_t exponent, constants.Bits("score_exponent", 8, 0, 8));
+    Expect(Signed(exponent, 8), image_.score_scale().exponent,
+           [] { return "exponent of the scores' scale"; });
+    report_.parameters += 19;
+    return {};
+  }
+
+  // The words as etch_sequencer and etch_chip take them apart, against the plan's steps.
+  Status AuditProgram() {
+    ETCH_ASSIGN_OR_RETURN(const HexFile file,
+                          HexFile::Read(masks_ / "step.hex", 256, std::ssize(plan_.steps)));
+    for (int64_t word = 0; word < std::ssize(plan_.steps); ++word) {
+      const plan::Step& step = plan_.steps[static_cast<size_t>(word)];
+      struct Field {
+        const char* name;
+        int64_t at;
+        int64_t bits;
+        int64_t right;
+      };
+      const Field fields[] = {
+          {"operation", 0, 5, static_cast<int64_t>(step.operation)},
+          {"adapter only", 8, 1, step.adapter_only},
+          {"wanted only", 9, 1, step.wanted_only},
+          {"W6", 10, 1, step.w6},
+          {"A16", 11, 1, step.a16},
+          {"product", 12, 1, step.product},
+          {"head by head", 13, 1, step.per_head},
+          {"format", 14, 2, static_cast<int64_t>(step.format)},
+          {"destination", 16, 3, static_cast<int64_t>(step.target)},
+          {"logits", 19, 1, step.to_logits},
+          {"adapter's input", 20, 1, step.from_inner},
+          {"add", 21, 1, step.add},
+          {"a", 32, 20, step.a},
+          {"b", 52, 20, step.b},
+          {"d", 72, 20, step.d},
+          {"n", 92, 20, step.n},
+          {"groups", 112, 10, step.groups},
+          {"x", 128, 32, step.x},
+          {"y", 160, 32, step.y},
+          {"z", 192, 32, step.z},
+      };
+      std::bitset<256> named;
+      for (const Field& field : fields) {
+        Expect(static_cast<int64_t>(file.Bits(word, field.at, field.bits)), field.right,
+               [&] { return fmt::format("step {} ({}), {}", word, step.name, field.name); });
+        for (int64_t bit = 0; bit < field.bits; ++bit) {
+          named.set(static_cast<size_t>(field.at + bit));
+        }
+        ++report_.parameters;
+      }
+      for (int64_t bit = 0; bit < 256; ++bit) {
+        if (!named[static_cast<size_t>(bit)]) {
+          Expect(static_cast<int64_t>(file.Bits(word, bit, 1)), 0,
+                 [&] { return fmt::format("step {} ({}), bit {}", word, step.name, bit); });
+        }
+      }
+    }
+    return {};
   }
 
   Status AuditMatrices() {
@@ -99,7 +243,6 @@ class Auditor {
                    const HexFile& rows) {
     const numerics::WeightView view = image_.Weights(place.role, place.layer);
     const std::string tensor = model::TensorName(place.role, place.layer);
-    const auto& levels = image_.levels().levels;
     for (int64_t row = 0; row < place.rows; ++row) {
       const numerics::Scale16 scale = numerics::RowScale(view, row);
       const auto row_name = [&] { return fmt::format("{} row {}, its scale", tensor, row); };
@@ -125,7 +268,7 @@ class Auditor {
           const uint64_t code = codes.Bits(word, 3 * lane, 3);
           const int64_t found =
               place.w6 ? static_cast<int64_t>(code * 8 + codes.Bits(word + 1, 3 * lane, 3)) - 32
-                       : levels[param >> 5U][code];
+                       : levels_[param >> 5U][code];
           Expect(found, right[static_cast<size_t>(column)], [&] {
             return fmt::format("{} row {}, column {}: level", tensor, row,
                                group * numerics::kGroup + column);
@@ -204,6 +347,7 @@ class Auditor {
   const plan::HardwarePlan& plan_;
   int64_t lanes_;
   std::filesystem::path masks_;
+  std::array<std::array<int64_t, 8>, 2> levels_{};  // as the chip has them
   AuditReport report_;
 };
 

@@ -1,5 +1,6 @@
 #include "rtl/chip_writer.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -71,7 +72,7 @@ TEST_F(Chip, TheAuditFindsASingleWrongWeight) {
 
   // One bit of one code, in every memory in turn.
   for (const char* name :
-       {"code", "param", "row", "gain", "exp2", "sigmoid", "rsqrt", "high", "low"}) {
+       {"step", "code", "param", "row", "gain", "exp2", "sigmoid", "rsqrt", "high", "low"}) {
     const std::filesystem::path path = folder_ / "chip/masks" / (std::string(name) + ".hex");
     const std::string text = *ReadSmallFile(path);
     std::string changed = text;
@@ -91,6 +92,60 @@ TEST_F(Chip, TheAuditFindsASingleWrongWeight) {
     ASSERT_FALSE(cut);
     EXPECT_EQ(cut.error().code, ErrorCode::kMalformed);
     std::ofstream(path) << text;
+  }
+}
+
+TEST_F(Chip, TheAuditFindsASingleWrongBitOfTheProgram) {
+  const auto image = Image(5);
+  const plan::HardwarePlan plan = PlanOf(*image);
+  Write(*image, plan, folder_ / "chip");
+  const std::filesystem::path path = folder_ / "chip/masks/step.hex";
+  const std::string text = *ReadSmallFile(path);
+  // Every bit of a step in the middle, in fields and between them.
+  const auto step = std::ssize(plan.steps) / 2;
+  for (int64_t bit = 0; bit < 256; ++bit) {
+    std::string changed = text;
+    char& digit = changed[static_cast<size_t>(65 * step + 63 - bit / 4)];
+    const int value = (digit <= '9' ? digit - '0' : digit - 'a' + 10) ^ (1 << (bit % 4));
+    digit = "0123456789abcdef"[value];
+    std::ofstream(path) << changed;
+    const Result<AuditReport> wrong = AuditMasks(*image, plan, folder_ / "chip");
+    ASSERT_TRUE(wrong) << wrong.error().message;
+    EXPECT_EQ(wrong->wrong, 1) << bit;
+    EXPECT_THAT(wrong->first_wrong, ::testing::StartsWith(fmt::format("step {} (", step)));
+  }
+}
+
+TEST_F(Chip, TheAuditFindsAWrongConstant) {
+  const auto image = Image(6);
+  const plan::HardwarePlan plan = PlanOf(*image);
+  Write(*image, plan, folder_ / "chip");
+  const std::filesystem::path path = folder_ / "chip/masks/etch_masks.sv";
+  const std::string text = *ReadSmallFile(path);
+  for (const char* name : {"levels", "epsilon", "score_mantissa", "score_exponent"}) {
+    const std::string assign = fmt::format("  assign {} = ", name);
+    const size_t begin = text.find(assign);
+    ASSERT_NE(begin, text.npos);
+    const size_t end = text.find(';', begin);
+    std::string changed = text;
+    changed[end - 1] = changed[end - 1] == '0' ? '1' : '0';
+    std::ofstream(path) << changed;
+    const Result<AuditReport> wrong = AuditMasks(*image, plan, folder_ / "chip");
+    ASSERT_TRUE(wrong) << wrong.error().message;
+    EXPECT_GE(wrong->wrong, 1) << name;
+    // No number, too large a number, none, and two of the name.
+    const std::string line = text.substr(begin, end + 2 - begin);
+    for (const std::string& bad :
+         {assign + "x;\n", line.substr(0, line.size() - 2) + "x;\n",
+          line.substr(0, line.size() - 2) + "0000000000;\n", std::string("\n"), line + line}) {
+      changed = text;
+      changed.replace(begin, line.size(), bad);
+      std::ofstream(path) << changed;
+      const Result<AuditReport> none = AuditMasks(*image, plan, folder_ / "chip");
+      ASSERT_FALSE(none) << bad;
+      EXPECT_EQ(none.error().code, ErrorCode::kMalformed);
+      EXPECT_THAT(none.error().message, ::testing::HasSubstr(name));
+    }
   }
 }
 

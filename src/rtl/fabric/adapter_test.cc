@@ -75,9 +75,9 @@ class AdapterUnit : public ::testing::Test {
 };
 
 TEST_F(AdapterUnit, MultipliesAndAddsAsTheContractSays) {
-  for (const ActivationFormat format : {ActivationFormat::kA8, ActivationFormat::kA16}) {
-    for (const auto& [rows, cols] :
-         {std::pair<int64_t, int64_t>{1, 1}, {32, 64}, {33, 172}, {172, 32}}) {
+  for (const auto& [rows, cols] :
+       {std::pair<int64_t, int64_t>{1, 1}, {32, 64}, {33, 172}, {172, 32}}) {
+    for (const ActivationFormat format : {ActivationFormat::kA8, ActivationFormat::kA16}) {
       for (const int point : {16, 32}) {
         Check(format, rows, cols, point, false, 1 << 16);
         Check(format, rows, cols, point, true, 1 << 16);

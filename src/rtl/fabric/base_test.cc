@@ -1,8 +1,10 @@
-// The lanes of the base, the embedding's reader and the adapters' lanes against numerics/.
+// The lanes of the base against numerics/, of one bank and of several.
 
 #include <gtest/gtest.h>
 
 #include <random>
+#include <type_traits>
+#include <vector>
 
 #include <Vetch_base.h>
 #include "numerics/linear.h"
@@ -16,7 +18,14 @@ namespace {
 using numerics::ActivationFormat;
 using numerics::WeightFormat;
 
-constexpr int64_t kLanes = 16;
+constexpr int64_t kLanes = UNIT_LANES;
+
+const std::vector<ActivationFormat>& Formats() {
+  static const std::vector<ActivationFormat> formats =
+      UNIT_INPUT_BITS == 16 ? std::vector{ActivationFormat::kA8, ActivationFormat::kA16}
+                            : std::vector{ActivationFormat::kA8};
+  return formats;
+}
 
 class BaseUnit : public ::testing::Test {
  protected:
@@ -34,7 +43,9 @@ class BaseUnit : public ::testing::Test {
         test::SetWord(roms_.codes, code, bench_.unit.code_word);
         test::SetWord(roms_.params, param, bench_.unit.param_word);
         bench_.unit.row_scale = test::WordOf(roms_.rows, row);
-        bench_.unit.input_code = static_cast<uint16_t>(test::At(input_.codes, input));
+        bench_.unit.input_code =
+            static_cast<std::remove_reference_t<decltype(bench_.unit.input_code)>>(
+                test::At(input_.codes, input));
         bench_.unit.input_shift = test::At(input_.shifts, shift);
       };
     };
@@ -96,10 +107,10 @@ class BaseUnit : public ::testing::Test {
 };
 
 TEST_F(BaseUnit, MultipliesAsTheContractSays) {
-  for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6}) {
-    for (const ActivationFormat format : {ActivationFormat::kA8, ActivationFormat::kA16}) {
-      for (const auto& [rows, cols] :
-           {std::pair<int64_t, int64_t>{1, 1}, {16, 32}, {17, 33}, {64, 172}, {50, 64}}) {
+  for (const auto& [rows, cols] :
+       {std::pair<int64_t, int64_t>{1, 1}, {16, 32}, {17, 33}, {64, 172}, {50, 64}, {150, 200}}) {
+    for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6}) {
+      for (const ActivationFormat format : Formats()) {
         for (const int point : {16, 32}) {
           Check(weights, format, rows, cols, point, false);
         }
@@ -111,7 +122,7 @@ TEST_F(BaseUnit, MultipliesAsTheContractSays) {
 TEST_F(BaseUnit, HoldsTheLargestSums) {
   constexpr int64_t kCols = 4096;
   for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6}) {
-    for (const ActivationFormat format : {ActivationFormat::kA8, ActivationFormat::kA16}) {
+    for (const ActivationFormat format : Formats()) {
       for (const bool negative : {false, true}) {
         const test::RandomMatrix matrix(weights, 8, kCols, random_, true);
         input_ = test::LargestInput(format, kCols, negative);

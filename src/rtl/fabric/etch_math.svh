@@ -7,12 +7,6 @@ function automatic logic signed [63:0] round_shift(
   round_shift = shift == 6'd0 ? value : (value + (64'sd1 <<< (shift - 6'd1))) >>> shift;
 endfunction
 
-// The same of 32 bits, where the half does not overflow them (contract, section 14).
-function automatic logic signed [31:0] round_shift_32(
-    input logic signed [31:0] value, input logic [4:0] shift);
-  round_shift_32 = shift == 5'd0 ? value : (value + (32'sd1 <<< (shift - 5'd1))) >>> shift;
-endfunction
-
 // Clamped to +-(2^31 - 1).
 function automatic logic signed [31:0] saturate(input logic signed [63:0] value);
   if (value > 64'sd2147483647) saturate = 32'sh7fffffff;

@@ -2,16 +2,22 @@
 //
 // A matrix is worked on in tiles of LANES rows. A tile takes one step a column and plane; 32 columns
 // are a group. Addresses of codes and group parameters only rise, so that a memory is read from its
-// first word to its last. While a tile is worked on, the results of the one before leave one by one.
+// first word to its last; but a group's parameters are read twice, for its tables when it begins and
+// for its scales after its end. Lanes stand in banks of BANK, and all banks do the same. What is left
+// of a group is done in its bank a lane at a time, while the lanes work on the next. While a tile is
+// worked on, the results of the one before leave one by one.
 //
 // Stages of a step:   0  addresses      1  words arrive, products are formed
-//                     2  each lane adds its product     3  (last step of a group) times the scale
-//                     4  shifted, added to the row's sum     5  (last group) the sum is held
-// Stages of a result: 0  the held sum and its row scale are looked up, then as the lanes' module does
+//                     2  each lane adds its product; in the last step of a group, keeps the sum
+// Stages of a lane's group (f):         0  its sum is looked up      1  times the scale
+//                     2  shifted, added to the row's sum
+// Stages of a result: 0  the row's sum and scale are looked up, then as the lanes' module does
 module etch_matrix_control #(
     parameter int AW = 12,
     parameter int LANES = 64,         // a power of two
-    parameter int LW = $clog2(LANES)
+    parameter int LW = $clog2(LANES),
+    parameter int BANK = LANES < 32 ? LANES : 32,
+    parameter int BW = $clog2(BANK)
 ) (
     input  logic          clk,
     input  logic          rst,
@@ -22,7 +28,6 @@ module etch_matrix_control #(
     input  logic [AW-1:0] rows,
     input  logic [9:0]    groups,
     input  logic          two_planes,  // two steps a column
-    input  logic [5:0]    base_shift,  // what a sum of a group is short of, and the largest shift
     input  logic [5:0]    max_shift,
     output logic          busy,        // until the last result is looked up
     // Addresses of step 0.
@@ -36,13 +41,14 @@ module etch_matrix_control #(
     output logic          s1_first,    // of a group
     output logic          s1_plane,
     output logic          s2_valid,
-    output logic          s2_first,
     output logic          s2_last,
-    output logic          s3_valid,
-    output logic          s4_valid,
-    output logic          s4_first,    // group of a tile
-    output logic [4:0]    s4_shift,    // at most 25
-    output logic          s5_valid,    // the tile's sums are complete
+    output logic [BANK-1:0] f0_select,  // one of the lanes of each bank
+    output logic [BW-1:0] f1_lane,
+    output logic          f2_valid,
+    output logic [BW-1:0] f2_lane,
+    output logic          f2_first,    // group of a tile
+    output logic          f2_last,     // group of a tile
+    output logic [3:0]    f2_shift,
     // Results.
     input  logic          drain_hold,  // none may leave in this cycle
     output logic          drain_valid,
@@ -51,10 +57,11 @@ module etch_matrix_control #(
     output logic [31:0]   row_addr
 );
   // Step 0.
-  logic issuing, plane;
+  logic issuing, plane, begun;
   logic [9:0] group;
   logic [4:0] column;
-  logic [AW-1:0] rows_left;  // of this tile and those behind it
+  logic [31:0] param_finished;  // of the group before the one that is worked on
+  logic [AW-1:0] rows_left;     // of this tile and those behind it
   logic last_plane, last_column, last_group, first_step, last_step, end_of_tile, may_issue, issue;
 
   // Results.
@@ -72,12 +79,14 @@ module etch_matrix_control #(
     issue = issuing && may_issue;
     input_addr = issuing ? AW'({group, column}) : '0;
     shift_addr = issuing ? group : '0;
+    param_addr = param_finished + 32'(issuing && first_step && begun);
     drain_valid = drain_left != '0 && !drain_hold;
   end
 
-  logic s1_last, s1_last_group, s2_last_group, s3_last_group, s4_last_group;
-  logic s1_first_group, s2_first_group, s3_first_group;
-  logic [4:0] s2_shift, s3_shift;
+  logic s1_last, s1_first_group, s1_last_group, s2_first_group, s2_last_group;
+  logic [BW-1:0] f0_lane;
+  logic f0_valid, f0_first, f0_last, f1_valid, f1_first, f1_last;
+  logic [3:0] s2_shift, f0_shift, f1_shift;  // shifts of blocks differ by at most 15
 
   always_ff @(posedge clk) begin
     if (issue) begin
@@ -89,14 +98,14 @@ module etch_matrix_control #(
         plane <= 1'b1;
       end
       if (last_step) begin
-        param_addr <= param_addr + 32'd1;
+        begun <= 1'b1;
+        param_finished <= param_finished + 32'(begun);
         group <= last_group ? 10'd0 : group + 10'd1;
         if (last_group) begin
           rows_left <= rows_left - AW'(LANES);
           if (rows_left <= AW'(LANES)) begin
             issuing <= 1'b0;
             code_addr <= '0;
-            param_addr <= '0;
           end
         end
       end
@@ -106,29 +115,42 @@ module etch_matrix_control #(
     s1_first <= issue && first_step;
     s1_plane <= plane;
     s1_last <= issue && last_step;
-    s1_last_group <= last_group;
     s1_first_group <= group == 10'd0;
+    s1_last_group <= last_group;
 
     s2_valid <= s1_valid;
-    s2_first <= s1_first;
     s2_last <= s1_last;
-    s2_last_group <= s1_last_group;
     s2_first_group <= s1_first_group;
-    if (s1_first) s2_shift <= 5'(base_shift + max_shift - input_shift);
+    s2_last_group <= s1_last_group;
+    if (s1_first) s2_shift <= 4'(max_shift - input_shift);
 
-    s3_valid <= s2_last;
-    s3_last_group <= s2_last_group;
-    s3_first_group <= s2_first_group;
-    if (s2_last) s3_shift <= s2_shift;
+    if (s2_last) begin
+      f0_valid <= 1'b1;
+      f0_lane <= '0;
+      f0_select <= BANK'(1);
+      f0_first <= s2_first_group;
+      f0_last <= s2_last_group;
+      f0_shift <= s2_shift;
+    end else begin
+      f0_lane <= f0_lane + 1'b1;
+      f0_select <= f0_select << 1;
+      if (f0_lane == BW'(BANK - 1)) f0_valid <= 1'b0;
+    end
 
-    s4_valid <= s3_valid;
-    s4_last_group <= s3_last_group;
-    s4_first <= s3_first_group;
-    if (s3_valid) s4_shift <= s3_shift;
+    f1_valid <= f0_valid;
+    f1_lane <= f0_lane;
+    f1_first <= f0_first;
+    f1_last <= f0_last;
+    f1_shift <= f0_shift;
 
-    s5_valid <= s4_valid && s4_last_group;
+    f2_valid <= f1_valid;
+    f2_lane <= f1_lane;
+    f2_first <= f1_first;
+    f2_last <= f1_last;
+    f2_shift <= f1_shift;
 
-    if (s5_valid) begin
+    // Sums leave as fast as they are made.
+    if (f2_valid && f2_last && f2_lane == '0) begin
       drain_left <= tile_rows > AW'(LANES) ? AW'(LANES) : tile_rows;
       tile_rows <= tile_rows - AW'(LANES);
       drain_lane <= '0;
@@ -141,6 +163,7 @@ module etch_matrix_control #(
         if (drain_left == AW'(1)) begin
           busy <= 1'b0;
           row_addr <= '0;
+          param_finished <= '0;
         end
       end
     end
@@ -148,13 +171,14 @@ module etch_matrix_control #(
     if (start) begin
       busy <= 1'b1;
       issuing <= 1'b1;
+      begun <= 1'b0;
       plane <= 1'b0;
       column <= '0;
       group <= '0;
       rows_left <= rows;
       tile_rows <= rows;
       code_addr <= code_base;
-      param_addr <= param_base;
+      param_finished <= param_base;
       row_addr <= row_base;
       drain_row <= '0;
     end
@@ -166,12 +190,12 @@ module etch_matrix_control #(
       s1_last <= 1'b0;
       s2_valid <= 1'b0;
       s2_last <= 1'b0;
-      s3_valid <= 1'b0;
-      s4_valid <= 1'b0;
-      s5_valid <= 1'b0;
+      f0_valid <= 1'b0;
+      f1_valid <= 1'b0;
+      f2_valid <= 1'b0;
       drain_left <= '0;
       code_addr <= '0;
-      param_addr <= '0;
+      param_finished <= '0;
       row_addr <= '0;
     end
   end

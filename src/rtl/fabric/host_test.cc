@@ -11,6 +11,7 @@
 
 #include <Vetch_host.h>
 
+#include "rtl/fabric/unit_recorder.h"
 #include "rtl/registers.h"
 
 namespace etch::rtl {
@@ -111,6 +112,7 @@ class Bench {
     unit.load_ready = takes_loads && Often();
     unit.eval();
 
+    recorder_.Record(unit);
     if (!unit.rst) {
       CheckThatOffersStay();
       Exchange();
@@ -222,6 +224,7 @@ class Bench {
   uint64_t eagerness = 2;
 
  private:
+  test::UnitRecorder recorder_;
   bool Often() { return random_() % 4 < eagerness; }
 
   void CheckThatOffersStay() {

@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "rtl/fabric/unit_recorder.h"
+
 namespace etch::rtl::test {
 
 template <class Unit>
@@ -30,6 +32,7 @@ class UnitBench {
   // One cycle. What is set before it is seen by the unit in it.
   void Tick() {
     unit.eval();
+    recorder_.Record(unit);
     const Answer answer = memories();
     unit.clk = 1;
     unit.eval();
@@ -56,6 +59,9 @@ class UnitBench {
 
   Unit unit;
   std::vector<int32_t> work;
+
+ private:
+  UnitRecorder recorder_;
 };
 
 }  // namespace etch::rtl::test
