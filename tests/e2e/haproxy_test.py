@@ -17,7 +17,7 @@ import threading
 import time
 import unittest
 
-from program import DATA, SOURCE, WORK, Case, Server, etch, make_adapter, need_data, need_program
+from program import DATA, SOURCE, Case, Server, etch, make_adapter, need_data, need_program
 
 CONFIG = SOURCE / "deploy/haproxy/haproxy.cfg"
 AS_ROOT = ("user", "group", "chroot", "stats socket")
@@ -216,20 +216,29 @@ class Routing(Fleet):
         self.assertGreater(len(pieces), 20)
         connection.close()
 
-        # The first event is here while the replica still works: it has 64 long answers to give,
-        # and is stopped after the first.
-        place = self.ask(body=prompt("client0", max_tokens=1)).replica
+        # The first event is here while the replica still works: sixteen long answers take it a
+        # second. Killed then, what has begun cannot be asked of another: the client sees it break.
+        long = prompt("client0", stream=True, max_tokens=500, n=16, temperature=1)
         connection = http.client.HTTPConnection("127.0.0.1", self.balancer.port, timeout=60)
-        connection.request("POST", "/v1/completions",
-                           prompt("client0", stream=True, max_tokens=500, n=64, temperature=1))
+        connection.request("POST", "/v1/completions", long)
         response = connection.getresponse()
         self.assertTrue(response.readline().startswith(b"data: {"))
-        # What has been begun cannot be asked of another: the client sees that it broke.
-        self.signal(place, signal.SIGKILL)
+        self.signal(response.getheader("X-Etch-Replica"), signal.SIGKILL)
         with self.assertRaises((http.client.IncompleteRead, ConnectionError)):
             while response.read(1 << 16):
                 pass
         connection.close()
+
+    def test_a_client_that_leaves_is_told_to_the_replica(self):
+        body = prompt("client0", max_tokens=500, n=16, temperature=1).encode()
+        with socket.create_connection(("127.0.0.1", self.balancer.port)) as peer:
+            peer.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: "
+                         + str(len(body)).encode() + b"\r\n\r\n" + body)
+            time.sleep(0.1)
+        deadline = time.monotonic() + 10
+        while "retries" not in self.balancer.log() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertRegex(self.balancer.log(), "end=C")  # the client ended it
 
 
 class Faults(Fleet):
@@ -286,7 +295,7 @@ class Faults(Fleet):
             self.assertEqual(text(answer), wanted[model])
         self.assertEqual(len(held), 3 * len(own))
         self.assertNotIn(victim, {answer.replica for _, answer in held})
-        retried = re.findall(r"^.* 200 .* retries=([1-9])", self.balancer.log(), re.M)
+        retried = re.findall(r"^.* 200 .* retries=\+?([1-9])", self.balancer.log(), re.M)
         self.assertGreaterEqual(len(retried), len(held))
 
         # Only its own models moved, to all others, and they came back.
