@@ -1,5 +1,5 @@
-# Run at installation: shell completions and etch.1, from what the program prints.
-# In: etch_program, etch_version; out: the files etch_bash, etch_zsh, the folder etch_man.
+# Run at installation (zsh's completion is for ~/.zshrc, not for a folder): bash's completion and etch.1, from what the program prints.
+# In: etch_program, etch_version; out: the file etch_bash, the folder etch_man.
 
 function(etch_printed result)
   execute_process(COMMAND "${etch_program}" ${ARGN} OUTPUT_VARIABLE text
@@ -9,8 +9,6 @@ endfunction()
 
 etch_printed(bash completion bash)
 file(WRITE "${etch_bash}" "${bash}")
-etch_printed(zsh completion zsh)
-file(WRITE "${etch_zsh}" "${zsh}")
 
 # A help text between .nf and .fi: backslashes and minus signs are escaped, and no line may begin
 # with a dot or an apostrophe.
