@@ -20,7 +20,7 @@ import unittest
 from program import DATA, SOURCE, Case, Server, etch, make_adapter, need_data, need_program
 
 CONFIG = SOURCE / "deploy/haproxy/haproxy.cfg"
-AS_ROOT = ("user", "group", "chroot", "stats socket")
+AS_ROOT = ("user", "group", "chroot")
 REPLICAS = ("etch1", "etch2", "etch3")
 ADAPTERS = [f"client{number}" for number in range(8)]
 NAMES = [f"nobody{number}" for number in range(120)]  # no such models: routed, then refused
@@ -41,13 +41,14 @@ class Balancer:
         kept = [line for line in lines if not line.strip().startswith(AS_ROOT)]
         assert len(kept) == len(lines) - len(AS_ROOT), "lines for root: adapt AS_ROOT"
         config = folder / "haproxy.cfg"
-        config.write_text("\n".join(kept) + "\n")
+        config.write_text("\n".join(kept).replace("/run/haproxy/", "unix@") + "\n")
+        self.folder = folder
         self.port, self.figures = free_port(), free_port()
         addresses = {f"ETCH_{number + 1}": f"127.0.0.1:{port}" for number, port in enumerate(ports)}
         self.log_path = folder / "haproxy.log"
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(
-                [need_program("haproxy"), "-db", "-f", config], stdout=log,
+                [need_program("haproxy"), "-db", "-f", config], stdout=log, cwd=folder,
                 stderr=subprocess.STDOUT, env={
                     **os.environ, **addresses, "ETCH_BIND": f"127.0.0.1:{self.port}",
                     "ETCH_FIGURES": f"127.0.0.1:{self.figures}"})
@@ -62,6 +63,17 @@ class Balancer:
     def log(self):
         return self.log_path.read_text()
 
+    def command(self, line):
+        """What a person says to the admin socket."""
+        with socket.socket(socket.AF_UNIX) as peer:
+            here = os.open(self.folder, os.O_PATH)  # the socket's own path may be too long
+            try:
+                peer.connect(f"/proc/self/fd/{here}/admin.sock")
+            finally:
+                os.close(here)
+            peer.sendall(line.encode() + b"\n")
+            return peer.recv(1000).decode().strip()
+
     def states(self):
         """Replica → "UP", "DOWN", …, by the page of figures."""
         connection = http.client.HTTPConnection("127.0.0.1", self.figures, timeout=10)
@@ -75,7 +87,7 @@ class Balancer:
     def wait_for(self, **wanted):
         """Waits until the replicas are in these states."""
         deadline = time.monotonic() + 15
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 states = self.states()
                 if all(states[name].split()[0] == state for name, state in wanted.items()):
@@ -83,7 +95,7 @@ class Balancer:
             except ConnectionError:
                 pass
             time.sleep(0.05)
-        raise AssertionError(f"not {wanted} after 15 s\n{self.log()}")
+        raise AssertionError(f"not {wanted} in 15 s\n{self.log()}")
 
 
 def ask(port, method="POST", path="/v1/completions", body=None, headers=None):
@@ -314,6 +326,30 @@ class Faults(Fleet):
         figures = ask(self.balancer.figures, "GET", "/metrics").body.decode()
         self.assertRegex(figures, rf'haproxy_server_status{{proxy="etch",server="{victim}",'
                                   r'state="UP"} 1')
+
+    def test_a_replica_that_hangs_is_given_up_and_what_it_held_is_asked_again(self):
+        place = self.ask(body=prompt("client0")).replica
+        before = self.places(NAMES)
+        self.signal(place, signal.SIGSTOP)
+        held = []
+        threads = [threading.Thread(target=lambda: held.append(self.ask(body=prompt("client0"))))
+                   for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([answer.status for answer in held], [200] * 3)
+        self.assertNotIn(place, {answer.replica for answer in held})
+        self.signal(place, signal.SIGCONT)
+        self.balancer.wait_for(**{place: "UP"})
+
+        # A person takes it out and puts it back.
+        self.assertEqual(self.balancer.command(f"set server etch/{place} state drain"), "")
+        self.balancer.wait_for(**{place: "DRAIN"})
+        self.assertNotIn(place, self.places(NAMES).values())
+        self.balancer.command(f"set server etch/{place} state ready")
+        self.balancer.wait_for(**{place: "UP"})
+        self.assertEqual(self.places(NAMES), before)
 
     def test_a_replica_that_drains_loses_nothing_and_none_is_said(self):
         place = self.ask(body=prompt("client0")).replica
