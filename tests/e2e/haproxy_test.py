@@ -146,6 +146,8 @@ class Fleet(Case):
 
     def signal(self, name, number):
         self.servers[name].process.send_signal(number)
+        if number == signal.SIGSTOP:  # so that it can end
+            self.addCleanup(self.servers[name].process.send_signal, signal.SIGCONT)
         if number == signal.SIGKILL:
             self.servers[name].process.wait()
 

@@ -25,7 +25,7 @@ def run(*command, **options):
 
 
 class Package(Case):
-    """One package, made once: it takes ten seconds."""
+    """One package, made once: that takes ten seconds."""
 
     @classmethod
     def setUpClass(cls):
