@@ -1,4 +1,5 @@
-# Run at installation (zsh's completion is for ~/.zshrc, not for a folder): bash's completion and etch.1, from what the program prints.
+# Run at installation: bash's completion and etch.1, from what the program prints. (zsh's completion
+# is for ~/.zshrc, not for a folder.)
 # In: etch_program, etch_version; out: the file etch_bash, the folder etch_man.
 
 function(etch_printed result)

@@ -353,7 +353,7 @@ class Faults(Fleet):
         self.balancer.wait_for(**{place: "UP"})
         self.assertEqual(self.places(NAMES), before)
 
-    def test_a_replica_that_drains_loses_nothing_and_none_is_said(self):
+    def test_a_replica_that_drains_loses_nothing_and_none_left_is_said(self):
         place = self.ask(body=prompt("client0")).replica
         failed = []
         stop = threading.Event()
