@@ -4,7 +4,8 @@
 #   tools/setup_debian.sh [build|test|all]
 #
 #   build   what ./demo needs: compiler, CMake, libraries
-#   test    also what ./check needs: test libraries, clang-format, QEMU, Node.js (default)
+#   test    also what ./check needs: test libraries, clang-format, QEMU, Node.js,
+#           HAProxy (default)
 #   all     also what ./check --all needs: clang-tidy, the fuzzers' run time
 #
 # Works as root, or through sudo. A Node.js that is already installed from elsewhere is kept.
@@ -15,15 +16,15 @@ build=(build-essential g++ cmake ninja-build pkg-config ca-certificates curl pyt
   libboost1.81-dev libxxhash-dev libopenblas-dev libssl-dev)
 test=(git libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev clang-format-19
   verilator iverilog yosys
-  qemu-user libopenmpi-dev openmpi-bin)
-all=(clang-19 clang-tidy-19 libclang-rt-19-dev python3-torch)
+  qemu-user libopenmpi-dev openmpi-bin haproxy systemd)
+all=(clang-19 clang-tidy-19 libclang-rt-19-dev python3-torch lintian)
 
 group=${1:-test}
 case "$group" in
   build) wanted=("${build[@]}") ;;
   test) wanted=("${build[@]}" "${test[@]}") ;;
   all) wanted=("${build[@]}" "${test[@]}" "${all[@]}") ;;
-  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
   *) echo "setup_debian: unknown group \"$group\"; build, test or all" >&2; exit 2 ;;
 esac
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,18 @@ def need_data(*paths):
     if missing:
         print(f"*** SKIPPED, test data missing: {missing} (set ETCH_DATA) ***", file=sys.stderr)
         raise unittest.SkipTest("test data missing")
+
+
+def need_program(name, package=None):
+    """The path of another program. Skips with a loud line when it is missing; fails in CI."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None:
+        missing = f"{name} is missing (apt-get install {package or name})"
+        if os.environ.get("CI"):
+            raise AssertionError(missing)
+        print(f"*** SKIPPED, {missing} ***", file=sys.stderr)
+        raise unittest.SkipTest(missing)
+    return path
 
 
 def etch(*arguments, code=0, timeout=300, **options):
@@ -96,11 +109,11 @@ def make_tiny_model(out, *options):
 
 
 class Server:
-    """`etch serve` on a free port, for a `with` statement."""
+    """`etch serve` on a free port, or a given one, for a `with` statement."""
 
-    def __init__(self, image, *options, environment=None):
+    def __init__(self, image, *options, environment=None, port=0):
         self.process = subprocess.Popen(
-            [ETCH, "serve", str(image), "--port", "0", "--json", *map(str, options)],
+            [ETCH, "serve", str(image), "--port", str(port), "--json", *map(str, options)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **(environment or {})})
         line = self.process.stdout.readline()
