@@ -29,7 +29,8 @@ struct Options {
   std::vector<std::string> adapters;
   bool all_adapters = false;
   bool no_adapters = false;
-  std::optional<bool> base;
+  bool base = false;
+  bool no_base = false;
   std::optional<int64_t> requests_per_minute;
   std::optional<int64_t> tokens_per_minute;
   std::optional<int64_t> tokens_per_month;
@@ -66,7 +67,7 @@ Status Apply(const Options& options, Tenant& tenant) {
     const auto repeated = std::ranges::unique(tenant.adapters);
     tenant.adapters.erase(repeated.begin(), repeated.end());
   }
-  tenant.base = options.base.value_or(tenant.base);
+  tenant.base = options.base || (tenant.base && !options.no_base);
   tenant::Limits& limits = tenant.limits;
   limits.requests_per_minute = options.requests_per_minute.value_or(limits.requests_per_minute);
   limits.tokens_per_minute = options.tokens_per_minute.value_or(limits.tokens_per_minute);
@@ -333,8 +334,9 @@ void AddSettings(CLI::App& command, Options& options) {
                                       "Every adapter that the server has, now and later");
   command.add_flag("--no-adapters", options.no_adapters, "None")->excludes(some)->excludes(all);
   all->excludes(some);
-  command.add_flag("--base,!--no-base", options.base,
-                   "Whether it may name the base (default: yes)");
+  CLI::Option* base =
+      command.add_flag("--base", options.base, "It may name the base; so begins a tenant");
+  command.add_flag("--no-base", options.no_base, "It may not")->excludes(base);
   const auto add_limit = [&command](const char* name, std::optional<int64_t>& value,
                                     const char* help) {
     command.add_option(name, value, std::string(help) + "; 0: no limit")
