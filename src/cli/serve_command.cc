@@ -21,6 +21,7 @@ struct Options {
   RunOptions model;
   serve::ServerOptions server;
   std::string api_key_file;
+  double drain_s = 10.0;
   bool json = false;
 };
 
@@ -71,7 +72,7 @@ Status Serve(Options& options) {
                model.engine->info().context, model.engine->info().threads);
   }
   std::fflush(stdout);
-  std::thread watcher([&server] {
+  std::thread watcher([&server, &options] {
     while (!Interrupted()) {
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
       if (TakeHangup()) {
@@ -80,7 +81,7 @@ Status Serve(Options& options) {
         }
       }
     }
-    server->Stop();
+    server->Stop(options.drain_s);
   });
   server->Run();
   watcher.join();
@@ -139,6 +140,10 @@ void AddServe(CLI::App& app, int* exit_code) {
       ->capture_default_str();
   command->add_option("--queue", options->server.scheduler.max_waiting, "Requests that may wait")
       ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--drain", options->drain_s, "Seconds that running requests get after SIGTERM")
+      ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
   AddSpeculateOption(*command, options->server.scheduler.speculation);
   command->add_flag("--json", options->json, "Print one JSON object when ready");

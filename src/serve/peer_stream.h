@@ -7,6 +7,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
+#include <boost/beast/core/error.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <memory>
 #include <optional>
@@ -57,7 +58,7 @@ class PeerStream {
   }
 
  private:
-  using Signature = void(boost::system::error_code, std::size_t);
+  using Signature = void(boost::beast::error_code, std::size_t);
 
   boost::beast::tcp_stream tcp_;
   std::shared_ptr<boost::asio::ssl::context> context_;  // shared: a reload replaces the server's

@@ -2,6 +2,8 @@
 
 #include <openssl/ssl.h>
 
+#include <boost/beast/core/error.hpp>
+
 namespace etch::serve {
 
 namespace ssl = boost::asio::ssl;
@@ -9,7 +11,7 @@ namespace ssl = boost::asio::ssl;
 Result<std::shared_ptr<ssl::context>> MakeTlsContext(const std::filesystem::path& certificate,
                                                      const std::filesystem::path& key) {
   auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
-  boost::system::error_code error;
+  boost::beast::error_code error;
   context->set_options(ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1 |
                            ssl::context::no_compression | SSL_OP_NO_RENEGOTIATION,
                        error);

@@ -41,7 +41,8 @@ def parse_metrics(text):
             name, labels, value = match.groups()
             family = re.sub(r"_(bucket|sum|count)$", "", name)
             assert order[-1] in (name, family), f"{line} is not below its head"
-            pairs = re.findall(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)', labels)
+            pairs = re.findall(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)',
+                               labels)
             assert ",".join(f'{key}="{text}"' for key, text in pairs) == labels, line
             sample = (name, tuple(pairs))
             assert sample not in samples, f"{line} stands twice"
@@ -113,8 +114,8 @@ class Metrics(TenantCase):
         with self.serve("--parallel", "1") as server:
             peers = []
             for model in ("acme", "bistro"):
-                body = json.dumps({"prompt": ["Once"] * 4, "max_tokens": 500, "n": 16, "stream": True,
-                                   "logprobs": 20, "model": model, "temperature": 1})
+                body = json.dumps({"prompt": ["Once"] * 4, "max_tokens": 500, "n": 16,
+                                   "stream": True, "logprobs": 20, "model": model, "temperature": 1})
                 peer = socket.create_connection(("127.0.0.1", server.port))
                 peer.sendall((f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
                               f"{admin}\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode())
@@ -200,7 +201,8 @@ class Logs(TenantCase):
         call(server, "GET", "/health")
         lines = self.lines(server)
         self.assertEqual(len(lines), 1)
-        self.assertRegex(lines[0], r"^time=\S+Z request_id=req_\w+ method=GET path=/health status=200")
+        self.assertRegex(lines[0],
+                         r"^time=\S+Z request_id=req_\w+ method=GET path=/health status=200")
         server = self.serve()
         call(server, "GET", "/health")
         self.assertEqual(self.lines(server), [])
@@ -320,7 +322,8 @@ class Signals(TenantCase):
         key = self.add("acme", "--all-adapters")
         with self.serve() as server:
             def models():
-                return [model["id"] for model in call(server, "GET", "/v1/models", key).json["data"]]
+                data = call(server, "GET", "/v1/models", key).json["data"]
+                return [model["id"] for model in data]
 
             def wait_for(wanted):
                 server.process.send_signal(signal.SIGHUP)

@@ -174,7 +174,8 @@ class Isolation(TenantCase):
         both = self.add("both", "--all-adapters")
         with self.serve(environment={"ETCH_API_KEY": "operator"}) as server:
             def models(key):
-                return [model["id"] for model in call(server, "GET", "/v1/models", key).json["data"]]
+                data = call(server, "GET", "/v1/models", key).json["data"]
+                return [model["id"] for model in data]
 
             self.assertEqual(models(acme), ["acme"])
             self.assertEqual(models(both), ["stories", "acme", "bistro"])
