@@ -218,7 +218,8 @@ void Connection::End(const Completion* completion) {
 void Connection::Refuse(int status, const std::string& message, const std::string& code,
                         const std::string& reason) {
   reply_ = {status, ErrorBody(status, message, code)};
-  exchange_.log.error = message;
+  // The message about a body that is no JSON quotes from it, and prompts are not logged.
+  exchange_.log.error = code == ErrorCodeName(ErrorCode::kMalformed) ? code : message;
   service_.metrics.Rejected(exchange_.caller.tenant_name(), reason);
 }
 

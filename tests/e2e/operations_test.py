@@ -115,10 +115,12 @@ class Metrics(TenantCase):
             peers = []
             for model in ("acme", "bistro"):
                 body = json.dumps({"prompt": ["Once"] * 4, "max_tokens": 500, "n": 16,
-                                   "stream": True, "logprobs": 20, "model": model, "temperature": 1})
+                                   "stream": True, "logprobs": 20, "model": model,
+                                   "temperature": 1})
                 peer = socket.create_connection(("127.0.0.1", server.port))
-                peer.sendall((f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
-                              f"{admin}\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode())
+                peer.sendall((f"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+                              f"Authorization: Bearer {admin}\r\n"
+                              f"Content-Length: {len(body)}\r\n\r\n{body}").encode())
                 peer.recv(100)
                 peers.append(peer)
 
@@ -180,11 +182,17 @@ class Logs(TenantCase):
                    for path, bad in (("/health", "a b"), ("/nothing", "x" * 200))}
             self.assertEqual(len(ids), 2)
             self.assertTrue(all(re.fullmatch(r"req_[0-9a-f]{32}", each) for each in ids))
+            connection = http.client.HTTPConnection("127.0.0.1", server.port)
+            connection.request("POST", "/v1/completions", '{"prompt": confidential}',
+                               {"Authorization": "Bearer " + key})
+            self.assertEqual(connection.getresponse().status, 400)
+            connection.close()
         finally:
             lines = [json.loads(line) for line in self.lines(server)]
         self.assertEqual([(line["path"], line["status"]) for line in lines],
                          [("/v1/completions", 200), ("/v1/completions", 200), ("/health", 200),
-                          ("/nothing", 401)])
+                          ("/nothing", 401), ("/v1/completions", 400)])
+        self.assertEqual(lines[4]["error"], "malformed", "no part of a body")
         first = lines[0]
         self.assertEqual((first["tenant"], first["key"], first["adapter"], first["finish"]),
                          ("acme", key[:17], "acme", "length"))
