@@ -11,6 +11,7 @@ void AddCompile(CLI::App& app, int* exit_code);
 void AddInspect(CLI::App& app, int* exit_code);
 void AddRun(CLI::App& app, int* exit_code);
 void AddServe(CLI::App& app, int* exit_code);
+void AddTenant(CLI::App& app, int* exit_code);
 void AddTune(CLI::App& app, int* exit_code);
 void AddEval(CLI::App& app, int* exit_code);
 void AddAdapter(CLI::App& app, int* exit_code);

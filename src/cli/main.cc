@@ -44,6 +44,7 @@ int main(int argc, char** argv) {
   AddInspect(app, &exit_code);
   AddRun(app, &exit_code);
   AddServe(app, &exit_code);
+  AddTenant(app, &exit_code);
   AddTune(app, &exit_code);
   AddEval(app, &exit_code);
   AddAdapter(app, &exit_code);

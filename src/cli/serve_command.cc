@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/loaded_model.h"
+#include "cli/request_log_sink.h"
 #include "cli/terminal.h"
 #include "serve/server.h"
 
@@ -19,8 +21,13 @@ struct Options {
   RunOptions model;
   serve::ServerOptions server;
   std::string api_key_file;
+  double drain_s = 10.0;
   bool json = false;
 };
+
+const std::map<std::string, serve::LogFormat> kLogFormats = {{"off", serve::LogFormat::kOff},
+                                                             {"text", serve::LogFormat::kText},
+                                                             {"json", serve::LogFormat::kJson}};
 
 Status AddKeys(Options& options) {
   if (const char* key = std::getenv("ETCH_API_KEY"); key != nullptr && *key != '\0') {
@@ -49,6 +56,9 @@ Status AddKeys(Options& options) {
 
 Status Serve(Options& options) {
   ETCH_TRY(AddKeys(options));
+  TakeHangup();  // from here on it means: read again
+  RequestLogSink log;
+  options.server.log_sink = [&log](const std::string& line) { log.Push(line); };
   ETCH_ASSIGN_OR_RETURN(const LoadedModel model, LoadModel(options.model));
   ETCH_ASSIGN_OR_RETURN(const std::unique_ptr<serve::Server> server,
                         serve::Server::Create(*model.engine, options.server));
@@ -62,11 +72,16 @@ Status Serve(Options& options) {
                model.engine->info().context, model.engine->info().threads);
   }
   std::fflush(stdout);
-  std::thread watcher([&server] {
+  std::thread watcher([&server, &options] {
     while (!Interrupted()) {
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      if (TakeHangup()) {
+        if (const Status status = server->Reload(); !status) {
+          Report(status.error());
+        }
+      }
     }
-    server->Stop();
+    server->Stop(options.drain_s);
   });
   server->Run();
   watcher.join();
@@ -88,12 +103,16 @@ void AddServe(CLI::App& app, int* exit_code) {
       "stand in /v1/models; a request picks one with \"model\". The server listens on this "
       "machine\n"
       "only unless --host says otherwise; set a key before you open it to others\n"
-      "(ETCH_API_KEY or --api-key-file, one a line).\n"
+      "(ETCH_API_KEY or --api-key-file, one a line), or give each customer a key, adapters and\n"
+      "limits of its own (`etch tenant`, --tenants). GET /metrics is for Prometheus.\n"
+      "SIGHUP reads certificates and adapters again; SIGTERM finishes what runs, then ends.\n"
       "\n"
       "Examples:\n"
       "  etch serve model.etch --adapters adapters/ --port 8080\n"
       "  curl http://127.0.0.1:8080/v1/chat/completions -d \\\n"
-      "    '{\"model\":\"acme\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'");
+      "    '{\"model\":\"acme\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n"
+      "  etch serve model.etch --adapters adapters/ --tenants tenants.db --log-format json \\\n"
+      "    --host 0.0.0.0 --tls-cert chain.pem --tls-key key.pem");
   AddRunOptions(*command, options->model, false);
   command->add_option("--adapters", options->server.adapters, "Folder of adapters");
   command->add_option("--host", options->server.host, "Address to listen on")
@@ -101,6 +120,19 @@ void AddServe(CLI::App& app, int* exit_code) {
   command->add_option("--port", options->server.port, "Port; 0: any free one")
       ->capture_default_str();
   command->add_option("--api-key-file", options->api_key_file, "File with one API key a line");
+  command->add_option("--tenants", options->server.tenants,
+                      "File of `etch tenant`: keys, limits and usage");
+  command->add_flag("--metrics-open", options->server.metrics_open, "/metrics without a key");
+  command
+      ->add_option("--log-format", options->server.log_format,
+                   "A line a request on standard error: off, text or json")
+      ->transform(CLI::CheckedTransformer(kLogFormats))
+      ->default_str("off");
+  command->add_option("--tls-cert", options->server.tls_certificate,
+                      "Certificate chain (PEM): HTTPS");
+  command->add_option("--tls-key", options->server.tls_key, "Its private key (PEM)");
+  command->add_option("--cors", options->server.cors_origins,
+                      "Origin whose pages may call, or *; again for more");
   command
       ->add_option("--parallel", options->server.scheduler.max_running,
                    "Requests that take turns; more wait")
@@ -108,6 +140,10 @@ void AddServe(CLI::App& app, int* exit_code) {
       ->capture_default_str();
   command->add_option("--queue", options->server.scheduler.max_waiting, "Requests that may wait")
       ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--drain", options->drain_s, "Seconds that running requests get after SIGTERM")
+      ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
   AddSpeculateOption(*command, options->server.scheduler.speculation);
   command->add_flag("--json", options->json, "Print one JSON object when ready");

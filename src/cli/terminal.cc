@@ -13,6 +13,9 @@ namespace etch::cli {
 namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
+volatile std::sig_atomic_t hung_up = 0;
+
+extern "C" void OnHangup(int /*signal*/) { hung_up = 1; }
 
 extern "C" void OnInterrupt(int /*signal*/) {
   if (interrupted != 0) {
@@ -38,6 +41,18 @@ void CatchInterrupts() {
 }
 
 bool Interrupted() { return interrupted != 0; }
+
+bool TakeHangup() {
+  static const bool is_caught = [] {
+    struct sigaction action = {};
+    action.sa_handler = OnHangup;
+    action.sa_flags = SA_RESTART;
+    return ::sigaction(SIGHUP, &action, nullptr) == 0;
+  }();
+  const bool came = is_caught && hung_up != 0;
+  hung_up = 0;
+  return came;
+}
 
 void PrintJson(const nlohmann::ordered_json& json) {
   fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));

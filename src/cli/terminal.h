@@ -24,6 +24,10 @@ inline constexpr int kExitInterrupted = 130;
 void CatchInterrupts();
 bool Interrupted();
 
+// From the first call on SIGHUP no longer ends the program: true once for each time that it came
+// since the last call (several in between count once).
+bool TakeHangup();
+
 // "etch: message" on standard error; returns the exit code of the error.
 int Report(const Error& error);
 

@@ -199,6 +199,9 @@ bool Scheduler::State::Admit() {
         engine, std::move(*session),
         GeneratorOptions{entry.request.sampling, entry.request.stream, options.speculation});
     entry.generator->Begin(std::move(entry.request.prompt), entry.request.max_tokens);
+    if (entry.request.on_start) {
+      entry.request.on_start();
+    }
     running.push_back(std::move(entry));
   }
   return true;

@@ -2,25 +2,25 @@
 // scheduler, whose thread posts pieces of text to this connection's strand; the coroutine sleeps on
 // a timer that each piece wakes. When a write fails the peer has gone, and the completion is
 // cancelled.
+//
+// The end of a metered answer (the whole of it, or the last chunk of a stream) is sent after its
+// usage is on the disk: see tenant/meter.cc for what that makes exact.
 
 #include "serve/connection.h"
 
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
-#include <deque>
 #include <optional>
-#include <random>
 
-#include "serve/generation.h"
-#include "serve/request.h"
+#include "serve/completion.h"
+#include "serve/peer_stream.h"
+#include "serve/request_log.h"
 #include "serve/response.h"
-#include "text/chat_prompt.h"
+#include "tenant/calendar.h"
 
 namespace etch::serve {
 namespace {
@@ -29,128 +29,134 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
 using HttpRequest = http::request<http::string_body>;
+using std::chrono::steady_clock;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::seconds kWriteTimeout{60};
+constexpr std::chrono::seconds kHandshakeTimeout{10};
+constexpr std::chrono::seconds kGoodbyeTimeout{1};
+constexpr const char* kJson = "application/json";
+constexpr const char* kPrometheus = "text/plain; version=0.0.4; charset=utf-8";
 
-// Compares without telling by its time where the strings differ.
-bool EqualInConstantTime(std::string_view given, std::string_view key) {
-  size_t difference = given.size() ^ key.size();
-  for (size_t at = 0; at < given.size(); ++at) {
-    const char other = key.empty() ? '\0' : key[at % key.size()];
-    difference |= static_cast<unsigned char>(given[at] ^ other);
-  }
-  return difference == 0;
-}
-
-uint64_t RandomSeed() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
-
-int64_t UnixTime() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
-// Pieces on their way from the scheduler's thread to the connection's strand. Shared by both: the
-// scheduler may outlive the connection.
-struct Mailbox {
-  explicit Mailbox(const asio::any_io_executor& executor_in)
-      : executor(executor_in), wake(executor_in) {
-    wake.expires_at(asio::steady_timer::time_point::max());
-  }
-
-  asio::any_io_executor executor;
-  asio::steady_timer wake;  // touched on the strand only, as is `pieces`
-  std::deque<Piece> pieces;
-};
-
-Piece TakePiece(Mailbox& mailbox) {
-  Piece piece = std::move(mailbox.pieces.front());
-  mailbox.pieces.pop_front();
-  return piece;
-}
-
-// A whole answer: HTTP status and JSON body.
+// A whole answer.
 struct Reply {
   int status = 200;
   std::string body;
+  const char* content_type = kJson;
 };
 
-Reply ErrorReply(int status, const std::string& message, const std::string& code) {
-  return {status, ErrorBody(status, message, code)};
-}
+// One request and its answer: what all the answer's heads carry, and what is logged.
+struct Exchange {
+  SteadyTime arrived;
+  Caller caller;
+  Headers headers;  // of the answer
+  RequestLog log;
+};
 
-// A completion under way.
-struct Running {
-  AnswerHead head;
-  Generation generation;
-  std::shared_ptr<Mailbox> mailbox;
-  bool stream = false;
-  bool include_usage = false;
+// Counts a request that is read and not answered yet.
+class Answering {
+ public:
+  explicit Answering(std::atomic<int64_t>& count) : count_(count) { ++count_; }
+  ~Answering() { --count_; }
+  Answering(const Answering&) = delete;
+  Answering& operator=(const Answering&) = delete;
+
+ private:
+  std::atomic<int64_t>& count_;
 };
 
 // The coroutines below hold no temporaries across a co_await: what is sent stands in members (GCC
 // 12 destroys some temporaries of such expressions twice).
 class Connection {
  public:
-  Connection(Service& service, asio::ip::tcp::socket socket)
-      : service_(service), stream_(std::move(socket)) {}
+  Connection(Service& service, asio::ip::tcp::socket socket,
+             std::shared_ptr<asio::ssl::context> tls)
+      : service_(service), stream_(std::move(socket), std::move(tls)) {}
 
   asio::awaitable<void> Serve();
 
  private:
+  asio::awaitable<bool> Handshake();
+  asio::awaitable<void> Goodbye();
   // Reads one request into request_. False when there is none: the peer left, or reply_ says what
   // was wrong.
   asio::awaitable<bool> ReadRequest();
-  asio::awaitable<bool> AnswerWhole(Running& running);
-  asio::awaitable<bool> AnswerStream(Running& running);
+  asio::awaitable<bool> AnswerRequest();
+  asio::awaitable<bool> AnswerWhole(Completion& completion);
+  asio::awaitable<bool> AnswerStream(Completion& completion);
+  // The chunks from a finished head to the last piece. False when the peer has gone.
+  asio::awaitable<bool> SendPieces(Completion& completion);
+  asio::awaitable<bool> SendEnd(Completion& completion);
+  // Cancels what the peer no longer waits for, and meters what was computed.
+  asio::awaitable<void> Abandon(Completion& completion);
   asio::awaitable<void> WaitForPiece(Mailbox& mailbox);
+  // Meters a completed answer; when it returns true the usage is on the disk.
+  asio::awaitable<bool> Commit(Completion& completion);
   // Sends reply_; writes chunk_ as one event. False when the peer has gone.
   asio::awaitable<bool> SendReply();
   asio::awaitable<bool> WriteChunk();
 
   // Answers request_ into reply_, or starts a completion.
-  std::optional<Running> Route();
+  std::optional<Completion> Route();
+  // Handles what needs no key; true when reply_ is the answer.
+  bool RouteOpen(const std::string& target, bool is_get);
+  // Lets the caller in, or says in reply_ why not.
+  bool LetIn();
+  std::optional<Completion> Start(bool chat);
   Reply GetReply(const std::string& target) const;
-  Result<Running> StartCompletion(bool chat);
-  bool Authorized() const;
-  Result<std::vector<engine::ActiveAdapter>> Adapters(const std::string& model) const;
-  Result<std::vector<std::vector<engine::TokenId>>> Prompts(const CompletionRequest& request) const;
+  void Begin();
+  void End(const Completion* completion);
+  void Refuse(int status, const std::string& message, const std::string& code,
+              const std::string& reason);
+  template <class Body>
+  void SetHeaders(http::response<Body>& response) const;
   std::string HealthBody() const;
-  void Cancel(const Generation& generation);
+  std::string MetricsText() const;
 
   Service& service_;
-  beast::tcp_stream stream_;
+  PeerStream stream_;
   beast::flat_buffer buffer_;
   HttpRequest request_;
+  Exchange exchange_;
   Reply reply_;
   std::string chunk_;
 };
 
 asio::awaitable<void> Connection::Serve() {
-  bool alive = true;
+  bool alive = co_await Handshake();
   while (alive) {
     reply_ = {0, ""};
     if (!co_await ReadRequest()) {
       if (reply_.status != 0) {
         co_await SendReply();
+        End(nullptr);
       }
       break;
     }
-    std::optional<Running> running = Route();
-    if (!running) {
-      alive = co_await SendReply();
-    } else if (running->stream) {
-      alive = co_await AnswerStream(*running);
-    } else {
-      alive = co_await AnswerWhole(*running);
-    }
+    const Answering answering(service_.answering);
+    alive = co_await AnswerRequest();
     alive = alive && request_.keep_alive();
   }
+  co_await Goodbye();
+}
+
+asio::awaitable<bool> Connection::Handshake() {
+  if (stream_.tls() == nullptr) {
+    co_return true;
+  }
+  stream_.tcp().expires_after(kHandshakeTimeout);
+  const auto [error] =
+      co_await stream_.tls()->async_handshake(asio::ssl::stream_base::server, kAwait);
+  stream_.tcp().expires_never();
+  co_return !error;
+}
+
+asio::awaitable<void> Connection::Goodbye() {
+  if (stream_.tls() != nullptr) {
+    stream_.tcp().expires_after(kGoodbyeTimeout);
+    co_await stream_.tls()->async_shutdown(kAwait);
+  }
   beast::error_code ignored;
-  stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  stream_.tcp().socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
 }
 
 asio::awaitable<bool> Connection::ReadRequest() {
@@ -158,173 +164,283 @@ asio::awaitable<bool> Connection::ReadRequest() {
   parser.body_limit(service_.options.max_body_bytes);
   parser.header_limit(16 << 10);
   const auto idle_ms = static_cast<int64_t>(service_.options.idle_timeout_s * 1000.0);
-  stream_.expires_after(std::chrono::milliseconds(idle_ms));
+  stream_.tcp().expires_after(std::chrono::milliseconds(idle_ms));
   const auto [error, size] = co_await http::async_read(stream_, buffer_, parser, kAwait);
-  stream_.expires_never();
+  stream_.tcp().expires_never();
   if (!error) {
     request_ = parser.release();
+    Begin();
     co_return true;
   }
   request_ = {};
   request_.version(11);
   request_.keep_alive(false);
+  Begin();
   if (error == http::error::body_limit) {
-    reply_ = ErrorReply(413, "the body is larger than the server takes", "too_large");
+    Refuse(413, "the body is larger than the server takes", "too_large", "invalid");
   } else if (error != http::error::end_of_stream && error != http::error::partial_message &&
              error.category() == make_error_code(http::error::bad_method).category()) {
-    reply_ = ErrorReply(400, "not a request that HTTP/1.1 allows: " + error.message(), "malformed");
+    Refuse(400, "not a request that HTTP/1.1 allows: " + error.message(), "malformed", "invalid");
   }
   co_return false;
 }
 
-std::optional<Running> Connection::Route() {
-  std::string target(request_.target());
-  target = target.substr(0, target.find('?'));
-  const bool is_get = request_.method() == http::verb::get;
+void Connection::Begin() {
+  exchange_ = {};
+  exchange_.arrived = steady_clock::now();
+  RequestLog& log = exchange_.log;
+  log.time_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                    std::chrono::system_clock::now().time_since_epoch())
+                    .count();
+  log.request_id = RequestId(request_["X-Request-Id"]);
+  log.trace = ParseTraceparent(request_["traceparent"]);
+  log.method = std::string(request_.method_string());
+  log.path = std::string(request_.target().substr(0, request_.target().find('?')));
+}
+
+void Connection::End(const Completion* completion) {
+  RequestLog& log = exchange_.log;
+  log.duration_s = std::chrono::duration<double>(steady_clock::now() - exchange_.arrived).count();
+  if (completion != nullptr) {
+    log.adapter = completion->adapter;
+    log.finish = completion->finish;
+    log.prompt_tokens = completion->usage.prompt_tokens;
+    log.completion_tokens = completion->usage.completion_tokens;
+    log.first_token_s = completion->first_token_s;
+    service_.metrics.Ended(
+        {log.tenant, log.adapter, log.prompt_tokens, log.completion_tokens, log.duration_s});
+  }
+  if (service_.options.log_format != LogFormat::kOff && service_.options.log_sink) {
+    service_.options.log_sink(FormatLog(log, service_.options.log_format));
+  }
+}
+
+void Connection::Refuse(int status, const std::string& message, const std::string& code,
+                        const std::string& reason) {
+  reply_ = {status, ErrorBody(status, message, code)};
+  // The message about a body that is no JSON quotes from it, and prompts are not logged.
+  exchange_.log.error = code == ErrorCodeName(ErrorCode::kMalformed) ? code : message;
+  service_.metrics.Rejected(exchange_.caller.tenant_name(), reason);
+}
+
+asio::awaitable<bool> Connection::AnswerRequest() {
+  std::optional<Completion> completion = Route();
+  bool alive = true;
+  if (!completion) {
+    alive = co_await SendReply();
+  } else if (completion->stream) {
+    alive = co_await AnswerStream(*completion);
+  } else {
+    alive = co_await AnswerWhole(*completion);
+  }
+  End(completion ? &*completion : nullptr);
+  co_return alive;
+}
+
+bool Connection::RouteOpen(const std::string& target, bool is_get) {
+  if (request_.method() == http::verb::options && !service_.options.cors_origins.empty()) {
+    exchange_.headers.emplace_back("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
+    exchange_.headers.emplace_back("Access-Control-Allow-Headers",
+                                   "Authorization, Content-Type, X-Request-Id, traceparent");
+    exchange_.headers.emplace_back("Access-Control-Max-Age", "600");
+    reply_ = {204, ""};
+    return true;
+  }
   if (is_get && (target == "/health" || target == "/v1/health")) {
     reply_ = {200, HealthBody()};
+    return true;
+  }
+  if (is_get && target == "/metrics" && service_.options.metrics_open) {
+    reply_ = {200, MetricsText(), kPrometheus};
+    return true;
+  }
+  return false;
+}
+
+bool Connection::LetIn() {
+  Result<Caller> caller = service_.access.Authenticate(request_[http::field::authorization]);
+  if (caller) {
+    exchange_.caller = std::move(*caller);
+    exchange_.log.tenant = exchange_.caller.tenant_name();
+    exchange_.log.key = exchange_.caller.grant.key_prefix;
+    return true;
+  }
+  if (caller.error().code == ErrorCode::kNotFound) {
+    Refuse(401, caller.error().message, "invalid_api_key", "unauthorized");
+  } else {
+    Refuse(503, "keys cannot be checked at the moment", "unavailable", "failed");
+    exchange_.log.error = caller.error().message;
+  }
+  return false;
+}
+
+std::optional<Completion> Connection::Route() {
+  const std::string target = exchange_.log.path;
+  const bool is_get = request_.method() == http::verb::get;
+  if (RouteOpen(target, is_get) || !LetIn()) {
     return std::nullopt;
   }
-  if (!Authorized()) {
-    reply_ =
-        ErrorReply(401, "a valid API key is needed: Authorization: Bearer KEY", "invalid_api_key");
+  if (is_get && target == "/metrics") {
+    if (exchange_.caller.admin) {
+      reply_ = {200, MetricsText(), kPrometheus};
+    } else {
+      Refuse(403, "an admin key is needed; `etch tenant rotate --admin` makes one", "permission",
+             "forbidden");
+    }
     return std::nullopt;
   }
   const bool chat = target == "/v1/chat/completions";
   if (!chat && target != "/v1/completions") {
-    reply_ = is_get ? GetReply(target) : ErrorReply(404, "no route " + target, "not_found");
+    reply_ =
+        is_get ? GetReply(target) : Reply{404, ErrorBody(404, "no route " + target, "not_found")};
     return std::nullopt;
   }
   if (request_.method() != http::verb::post) {
-    reply_ = ErrorReply(405, target + " takes POST", "method_not_allowed");
+    reply_ = {405, ErrorBody(405, target + " takes POST", "method_not_allowed")};
     return std::nullopt;
   }
-  Result<Running> running = StartCompletion(chat);
-  if (!running) {
-    const Error& error = running.error();
-    reply_ =
-        ErrorReply(HttpStatus(error.code), error.message,
-                   error.code == ErrorCode::kContextExceeded ? "context_length_exceeded"
-                   : error.code == ErrorCode::kNotFound      ? "model_not_found"
-                                                        : std::string(ErrorCodeName(error.code)));
-    return std::nullopt;
+  return Start(chat);
+}
+
+std::optional<Completion> Connection::Start(bool chat) {
+  const Caller& caller = exchange_.caller;
+  auto started = StartCompletion(service_, caller, request_.body(), chat, exchange_.log.request_id,
+                                 exchange_.arrived, stream_.get_executor());
+  if (caller.tenant() != nullptr) {
+    exchange_.headers = RateHeaders(service_.tenancy->limiter().Remaining(*caller.tenant(), Now()));
   }
-  return std::move(*running);
+  if (started) {
+    return std::move(*started);
+  }
+  const Refused& refused = started.error();
+  Refuse(refused.status, refused.message, refused.code, refused.reason);
+  if (refused.retry_after_s > 0) {
+    exchange_.headers.emplace_back("Retry-After", std::to_string(refused.retry_after_s));
+  }
+  return std::nullopt;
 }
 
 Reply Connection::GetReply(const std::string& target) const {
   const AdapterRegistry& adapters = service_.adapters;
+  const Caller& caller = exchange_.caller;
   const int64_t context = service_.engine.info().context;
   constexpr std::string_view kModels = "/v1/models";
   if (target == kModels) {
-    return {200, ModelsBody(adapters.base(), adapters.Names(), service_.started, context)};
+    std::vector<std::string> names = adapters.Names();
+    std::erase_if(names, [&](const std::string& name) { return !caller.MayUseAdapter(name); });
+    return {200,
+            ModelsBody(adapters.base(), caller.MayUseBase(), names, service_.started, context)};
   }
   if (!target.starts_with("/v1/models/")) {
-    return ErrorReply(404, "no route " + target, "not_found");
+    return {404, ErrorBody(404, "no route " + target, "not_found")};
   }
   const std::string id = target.substr(kModels.size() + 1);
-  if (id == adapters.base()) {
+  if (id == adapters.base() && caller.MayUseBase()) {
     return {200, ModelBody(id, "", service_.started, context)};
   }
-  if (adapters.Find(id) != nullptr) {
+  if (caller.MayUseAdapter(id) && adapters.Find(id) != nullptr) {
     return {200, ModelBody(id, adapters.base(), service_.started, context)};
   }
-  return ErrorReply(404, "no model named \"" + id + "\"; GET /v1/models lists them",
-                    "model_not_found");
+  return {404, ErrorBody(404, "no model named \"" + id + "\"; GET /v1/models lists them",
+                         "model_not_found")};
 }
 
-Result<Running> Connection::StartCompletion(bool chat) {
-  ETCH_ASSIGN_OR_RETURN(
-      const CompletionRequest request,
-      chat ? ParseChatRequest(request_.body()) : ParseCompletionRequest(request_.body()));
-  ETCH_ASSIGN_OR_RETURN(const auto adapters, Adapters(request.model));
-  ETCH_ASSIGN_OR_RETURN(const auto prompts, Prompts(request));
-  Running running;
-  running.mailbox = std::make_shared<Mailbox>(stream_.get_executor());
-  const auto deliver = [mailbox = running.mailbox](Piece piece) {
-    asio::post(mailbox->executor, [mailbox, piece = std::move(piece)]() mutable {
-      mailbox->pieces.push_back(std::move(piece));
-      mailbox->wake.cancel();
-    });
-  };
-  const uint64_t seed = request.has_seed ? request.sampling.seed : RandomSeed();
-  ETCH_ASSIGN_OR_RETURN(running.generation,
-                        StartGeneration(request, prompts, adapters, seed, service_.tokenizer,
-                                        service_.scheduler, deliver));
-  running.head.id = fmt::format("{}-{:016x}", chat ? "chatcmpl" : "cmpl", RandomSeed());
-  running.head.created = UnixTime();
-  running.head.model = request.model.empty() ? service_.adapters.base() : request.model;
-  running.head.is_chat = chat;
-  running.head.logprobs = request.logprobs;
-  running.stream = request.stream;
-  running.include_usage = request.include_usage;
-  return running;
-}
-
-asio::awaitable<bool> Connection::AnswerWhole(Running& running) {
-  std::vector<ChoiceState> choices(static_cast<size_t>(running.generation.choices));
-  Usage usage{running.generation.prompt_tokens, 0};
-  std::string failure;
-  bool cancelled = false;
-  for (int64_t left = running.generation.choices; left > 0;) {
-    co_await WaitForPiece(*running.mailbox);
-    const Piece piece = TakePiece(*running.mailbox);
+asio::awaitable<bool> Connection::AnswerWhole(Completion& completion) {
+  std::vector<ChoiceState> choices(static_cast<size_t>(completion.generation.choices));
+  while (completion.unfinished > 0) {
+    co_await WaitForPiece(*completion.mailbox);
+    const Piece piece = TakePiece(completion, service_.metrics);
     ChoiceState& choice = choices[static_cast<size_t>(piece.choice)];
     choice.text += piece.text;
     choice.details.insert(choice.details.end(), piece.details.begin(), piece.details.end());
-    usage.completion_tokens += piece.tokens;
     if (piece.finished) {
       choice.reason = piece.reason;
-      cancelled = cancelled || piece.reason == engine::FinishReason::kCancelled;
-      if (!piece.error.empty()) {
-        failure = piece.error;
-      }
-      --left;
     }
   }
-  if (!failure.empty()) {
-    reply_ = ErrorReply(500, failure, "server_error");
-  } else if (cancelled) {
-    reply_ = ErrorReply(503, "the server is shutting down", "unavailable");
+  if (!completion.failure.empty()) {
+    Refuse(500, completion.failure, "server_error", "failed");
+  } else if (completion.cancelled) {
+    Refuse(503, "the server is shutting down", "unavailable", "failed");
+  } else if (const bool is_recorded = co_await Commit(completion); !is_recorded) {
+    Refuse(503, "the usage of this request cannot be stored", "usage_not_stored", "failed");
   } else {
-    reply_ = {200, AnswerBody(running.head, choices, usage, service_.tokenizer)};
+    reply_ = {200, AnswerBody(completion.head, choices, completion.usage, service_.tokenizer)};
   }
   co_return co_await SendReply();
 }
 
-asio::awaitable<bool> Connection::AnswerStream(Running& running) {
+asio::awaitable<bool> Connection::Commit(Completion& completion) {
+  bool is_stored = true;
+  if (RecordUsage(service_, completion, tenant::Outcome::kCompleted)) {
+    Mailbox& mailbox = *completion.mailbox;
+    while (!mailbox.recorded) {
+      co_await mailbox.wake.async_wait(kAwait);
+    }
+    is_stored = *mailbox.recorded;
+  }
+  completion.admission.Finish(completion.usage.completion_tokens);
+  co_return is_stored;
+}
+
+asio::awaitable<bool> Connection::AnswerStream(Completion& completion) {
   http::response<http::empty_body> response{http::status::ok, request_.version()};
   response.set(http::field::content_type, "text/event-stream");
   response.set(http::field::cache_control, "no-cache");
+  SetHeaders(response);
+  exchange_.log.status = 200;
   response.keep_alive(request_.keep_alive());
   response.chunked(true);
   http::response_serializer<http::empty_body> serializer{response};
-  stream_.expires_after(kWriteTimeout);
+  stream_.tcp().expires_after(kWriteTimeout);
   const auto [error, size] = co_await http::async_write_header(stream_, serializer, kAwait);
-  stream_.expires_never();
+  stream_.tcp().expires_never();
   bool alive = !error;
-  Usage usage{running.generation.prompt_tokens, 0};
-  std::vector<bool> begun(static_cast<size_t>(running.generation.choices), false);
-  for (int64_t left = running.generation.choices; left > 0 && alive;) {
-    co_await WaitForPiece(*running.mailbox);
-    const Piece piece = TakePiece(*running.mailbox);
-    usage.completion_tokens += piece.tokens;
-    left -= piece.finished ? 1 : 0;
+  if (alive) {
+    alive = co_await SendPieces(completion);
+  }
+  if (alive) {
+    alive = co_await SendEnd(completion);
+  }
+  if (!alive) {
+    co_await Abandon(completion);
+  }
+  co_return alive;
+}
+
+asio::awaitable<bool> Connection::SendPieces(Completion& completion) {
+  std::vector<bool> begun(static_cast<size_t>(completion.generation.choices), false);
+  bool alive = true;
+  while (completion.unfinished > 0 && alive) {
+    co_await WaitForPiece(*completion.mailbox);
+    const Piece piece = TakePiece(completion, service_.metrics);
     const auto choice = static_cast<size_t>(piece.choice);
+    bool is_stored = true;
+    if (completion.unfinished == 0 && completion.failure.empty() && !completion.cancelled) {
+      is_stored = co_await Commit(completion);
+    }
     if (!piece.error.empty()) {
+      exchange_.log.error = piece.error;
       chunk_ = ErrorBody(500, piece.error, "server_error");
     } else if (piece.finished && piece.reason == engine::FinishReason::kCancelled) {
       chunk_ = ErrorBody(503, "the server is shutting down", "unavailable");
+    } else if (!is_stored) {
+      exchange_.log.error = "the usage of this request cannot be stored";
+      chunk_ = ErrorBody(503, exchange_.log.error, "usage_not_stored");
     } else if (!piece.text.empty() || piece.finished || !piece.details.empty()) {
-      chunk_ = ChunkBody(running.head, piece, !begun[choice], service_.tokenizer);
+      chunk_ = ChunkBody(completion.head, piece, !begun[choice], service_.tokenizer);
       begun[choice] = true;
     } else {
       continue;
     }
     alive = co_await WriteChunk();
   }
-  if (alive && running.include_usage) {
-    chunk_ = UsageChunkBody(running.head, usage);
+  co_return alive;
+}
+
+asio::awaitable<bool> Connection::SendEnd(Completion& completion) {
+  bool alive = true;
+  if (completion.include_usage) {
+    chunk_ = UsageChunkBody(completion.head, completion.usage);
     alive = co_await WriteChunk();
   }
   if (alive) {
@@ -333,19 +449,31 @@ asio::awaitable<bool> Connection::AnswerStream(Running& running) {
   }
   if (alive) {
     const auto last = http::make_chunk_last();
-    stream_.expires_after(kWriteTimeout);
-    const auto [last_error, last_size] = co_await asio::async_write(stream_, last, kAwait);
-    stream_.expires_never();
-    alive = !last_error;
-  }
-  if (!alive) {
-    Cancel(running.generation);
+    stream_.tcp().expires_after(kWriteTimeout);
+    const auto [error, size] = co_await asio::async_write(stream_, last, kAwait);
+    stream_.tcp().expires_never();
+    alive = !error;
   }
   co_return alive;
 }
 
+asio::awaitable<void> Connection::Abandon(Completion& completion) {
+  for (const uint64_t id : completion.generation.ids) {
+    service_.scheduler.Cancel(id);
+  }
+  while (completion.unfinished > 0) {  // each choice ends at its next turn
+    co_await WaitForPiece(*completion.mailbox);
+    TakePiece(completion, service_.metrics);
+  }
+  if (completion.failure.empty()) {
+    RecordUsage(service_, completion, tenant::Outcome::kCancelled);
+  }
+  completion.admission.Finish(completion.usage.completion_tokens);
+  exchange_.log.error = "the client left";
+}
+
 asio::awaitable<void> Connection::WaitForPiece(Mailbox& mailbox) {
-  while (mailbox.pieces.empty()) {
+  while (mailbox.arrivals.empty()) {
     co_await mailbox.wake.async_wait(kAwait);
   }
 }
@@ -354,71 +482,55 @@ asio::awaitable<bool> Connection::WriteChunk() {
   chunk_ = "data: " + chunk_ + "\n\n";
   const asio::const_buffer payload = asio::buffer(chunk_);
   const auto framed = http::make_chunk(payload);
-  stream_.expires_after(kWriteTimeout);
+  stream_.tcp().expires_after(kWriteTimeout);
   const auto [error, size] = co_await asio::async_write(stream_, framed, kAwait);
-  stream_.expires_never();
+  stream_.tcp().expires_never();
   co_return !error;
 }
 
 asio::awaitable<bool> Connection::SendReply() {
   http::response<http::string_body> response{static_cast<http::status>(reply_.status),
                                              request_.version()};
-  response.set(http::field::content_type, "application/json");
+  if (reply_.status != 204) {
+    response.set(http::field::content_type, reply_.content_type);
+  }
+  SetHeaders(response);
+  exchange_.log.status = reply_.status;
   response.keep_alive(request_.keep_alive());
   response.body() = std::move(reply_.body);
   response.prepare_payload();
-  stream_.expires_after(kWriteTimeout);
+  stream_.tcp().expires_after(kWriteTimeout);
   const auto [error, size] = co_await http::async_write(stream_, response, kAwait);
-  stream_.expires_never();
+  stream_.tcp().expires_never();
   co_return !error;
 }
 
-bool Connection::Authorized() const {
-  const std::vector<std::string>& keys = service_.options.api_keys;
-  if (keys.empty()) {
-    return true;
+template <class Body>
+void Connection::SetHeaders(http::response<Body>& response) const {
+  response.set("x-request-id", exchange_.log.request_id);
+  if (exchange_.log.trace) {
+    response.set("traceparent", exchange_.log.trace->Header());
   }
-  const std::string_view header = request_[http::field::authorization];
-  constexpr std::string_view kScheme = "Bearer ";
-  const std::string_view given =
-      header.starts_with(kScheme) ? header.substr(kScheme.size()) : std::string_view();
-  bool known = false;
-  for (const std::string& key : keys) {
-    known = EqualInConstantTime(given, key) || known;
+  if (exchange_.log.status == 0 && reply_.status == 401) {
+    response.set(http::field::www_authenticate, "Bearer");
   }
-  return known;
-}
-
-Result<std::vector<engine::ActiveAdapter>> Connection::Adapters(const std::string& model) const {
-  if (model.empty() || model == service_.adapters.base()) {
-    return std::vector<engine::ActiveAdapter>();
+  for (const auto& [name, value] : exchange_.headers) {
+    response.set(name, value);
   }
-  auto weights = service_.adapters.Find(model);
-  if (weights == nullptr) {
-    return Fail(ErrorCode::kNotFound, "no model named \"{}\"; GET /v1/models lists them", model);
+  const std::vector<std::string>& origins = service_.options.cors_origins;
+  const std::string origin(request_[http::field::origin]);
+  const bool is_any = std::ranges::find(origins, "*") != origins.end();
+  if (!origin.empty() && (is_any || std::ranges::find(origins, origin) != origins.end())) {
+    response.set(http::field::access_control_allow_origin, is_any ? "*" : origin);
+    response.set(http::field::access_control_expose_headers,
+                 "x-request-id, traceparent, Retry-After, x-ratelimit-limit-requests, "
+                 "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+                 "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
+                 "x-ratelimit-reset-tokens");
   }
-  return std::vector<engine::ActiveAdapter>{{std::move(weights)}};
-}
-
-Result<std::vector<std::vector<engine::TokenId>>> Connection::Prompts(
-    const CompletionRequest& request) const {
-  std::vector<std::vector<engine::TokenId>> prompts;
-  if (request.is_chat()) {
-    if (service_.chat_template == nullptr) {
-      return Fail(ErrorCode::kUnsupported, "{} has no chat template; use /v1/completions",
-                  service_.adapters.base());
-    }
-    ETCH_ASSIGN_OR_RETURN(auto tokens, text::EncodeChat(*service_.chat_template, service_.tokenizer,
-                                                        request.messages));
-    prompts.push_back(std::move(tokens));
-    return prompts;
+  if (!origins.empty()) {
+    response.set(http::field::vary, "Origin");
   }
-  for (const Prompt& prompt : request.prompts) {
-    const auto* text = std::get_if<std::string>(&prompt);
-    prompts.push_back(text != nullptr ? service_.tokenizer.Encode(*text)
-                                      : std::get<std::vector<engine::TokenId>>(prompt));
-  }
-  return prompts;
 }
 
 std::string Connection::HealthBody() const {
@@ -427,16 +539,23 @@ std::string Connection::HealthBody() const {
                      status.running, status.waiting, service_.adapters.Names().size());
 }
 
-void Connection::Cancel(const Generation& generation) {
-  for (const uint64_t id : generation.ids) {
-    service_.scheduler.Cancel(id);
-  }
+std::string Connection::MetricsText() const {
+  Gauges gauges;
+  gauges.scheduler = service_.scheduler.status();
+  gauges.max_running = service_.options.scheduler.max_running;
+  // A session reserves its whole context when it starts: the places taken are the memory taken.
+  gauges.kv_cache_usage = static_cast<double>(gauges.scheduler.running) /
+                          static_cast<double>(std::max<int64_t>(1, gauges.max_running));
+  gauges.adapters = std::ssize(service_.adapters.Names());
+  gauges.unix_time = tenant::UnixTime();
+  return service_.metrics.Text(gauges);
 }
 
 }  // namespace
 
-asio::awaitable<void> ServeConnection(Service& service, asio::ip::tcp::socket socket) {
-  Connection connection(service, std::move(socket));
+asio::awaitable<void> ServeConnection(Service& service, asio::ip::tcp::socket socket,
+                                      std::shared_ptr<asio::ssl::context> tls) {
+  Connection connection(service, std::move(socket), std::move(tls));
   co_await connection.Serve();
 }
 

@@ -5,29 +5,15 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <cstdint>
-#include <string>
+#include <boost/asio/ssl/context.hpp>
+#include <memory>
 
-#include "engine/scheduler.h"
-#include "serve/registry.h"
-#include "serve/server.h"
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
+#include "serve/service.h"
 
 namespace etch::serve {
 
-// What every connection shares; outlives them all.
-struct Service {
-  engine::Engine& engine;
-  const ServerOptions& options;
-  const text::Tokenizer& tokenizer;
-  const text::ChatTemplate* chat_template;  // null when the model has none
-  AdapterRegistry& adapters;
-  engine::Scheduler& scheduler;
-  int64_t started;  // Unix seconds
-};
-
-// Serves `socket` until the peer closes it, breaks the protocol or stays idle.
-boost::asio::awaitable<void> ServeConnection(Service& service, boost::asio::ip::tcp::socket socket);
+// Serves `socket` until the peer closes it, breaks the protocol or stays idle. `tls` null: plain.
+boost::asio::awaitable<void> ServeConnection(Service& service, boost::asio::ip::tcp::socket socket,
+                                             std::shared_ptr<boost::asio::ssl::context> tls);
 
 }  // namespace etch::serve

@@ -22,7 +22,14 @@ engine::Request MakeRequest(const CompletionRequest& request, uint64_t seed, int
   out.stream = static_cast<uint32_t>(index);
   out.max_tokens = request.max_tokens.value_or(int64_t{1} << 31);
   out.end_tokens = tokenizer.vocabulary().end_of_generation;
+  out.context = request.context;
   auto choice = std::make_shared<Choice>(tokenizer, request);
+  out.on_start = [index, deliver] {
+    Piece piece;
+    piece.choice = index;
+    piece.started = true;
+    deliver(std::move(piece));
+  };
   out.on_token = [choice, index, deliver, logprobs = request.logprobs,
                   top = request.top_logprobs](const engine::TokenEvent& event) {
     Piece piece;

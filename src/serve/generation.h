@@ -27,6 +27,7 @@ struct Piece {
   std::string text;
   std::vector<TokenDetail> details;  // one a token when logprobs are wanted
   int64_t tokens = 0;                // completion tokens that this piece accounts for
+  bool started = false;              // nothing yet but that it no longer waits
   bool finished = false;
   engine::FinishReason reason = engine::FinishReason::kStop;
   std::string error;  // for kFailed

@@ -26,6 +26,10 @@ class AdapterRegistry {
   // Loads every PEFT directory and .gguf in `folder`. Fails at the first that does not fit, naming
   // it.
   Status LoadFolder(const std::filesystem::path& folder);
+  // Brings what is loaded to what `folder` holds now: loads what is new or has changed since it was
+  // read, drops what is gone. An adapter that does not fit stays as it was; the error names it, and
+  // the others are read nevertheless.
+  Status ReloadFolder(const std::filesystem::path& folder);
   // Loads one adapter under `name`. kInvalidArgument when the name is taken.
   Status Load(const std::string& name, const std::filesystem::path& path);
   // kNotFound when there is none.
@@ -37,10 +41,16 @@ class AdapterRegistry {
   const std::string& base() const { return base_; }
 
  private:
+  struct Entry {
+    std::shared_ptr<const engine::AdapterWeights> weights;
+    std::filesystem::path path;
+    std::filesystem::file_time_type changed;  // of the latest of its files
+  };
+
   const model::Config& config_;
   const std::string base_;
   mutable std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<const engine::AdapterWeights>> adapters_;
+  std::map<std::string, Entry> adapters_;
 };
 
 }  // namespace etch::serve

@@ -33,6 +33,7 @@ struct CompletionRequest {
   bool include_usage = false;
   bool logprobs = false;
   int64_t top_logprobs = 0;
+  int64_t context = 0;  // tokens of prompt and answer, not of the body: 0 is the engine's default
 
   bool is_chat() const { return !messages.empty(); }
 };

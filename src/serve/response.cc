@@ -11,15 +11,6 @@ std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Json FinishName(engine::FinishReason reason) {
-  switch (reason) {
-    case engine::FinishReason::kLength:
-      return "length";
-    default:
-      return "stop";
-  }
-}
-
 Json ByteList(const std::string& text) {
   Json bytes = Json::array();
   for (const char character : text) {
@@ -102,6 +93,10 @@ Json ModelJson(const std::string& id, const std::string& parent, int64_t created
 
 }  // namespace
 
+std::string FinishName(engine::FinishReason reason) {
+  return reason == engine::FinishReason::kLength ? "length" : "stop";
+}
+
 std::string AnswerBody(const AnswerHead& head, const std::vector<ChoiceState>& choices,
                        const Usage& usage, const text::Tokenizer& tokenizer) {
   Json body = HeadJson(head, false);
@@ -138,7 +133,7 @@ std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first,
     choice["text"] = piece.text;
   }
   choice["logprobs"] = Logprobs(head, piece.details, tokenizer);
-  choice["finish_reason"] = piece.finished ? FinishName(piece.reason) : Json();
+  choice["finish_reason"] = piece.finished ? Json(FinishName(piece.reason)) : Json();
   Json body = HeadJson(head, true);
   body["choices"] = Json::array({std::move(choice)});
   return Dump(body);
@@ -151,9 +146,12 @@ std::string UsageChunkBody(const AnswerHead& head, const Usage& usage) {
   return Dump(body);
 }
 
-std::string ModelsBody(const std::string& base, const std::vector<std::string>& adapters,
-                       int64_t created, int64_t context) {
-  Json data = Json::array({ModelJson(base, "", created, context)});
+std::string ModelsBody(const std::string& base, bool with_base,
+                       const std::vector<std::string>& adapters, int64_t created, int64_t context) {
+  Json data = Json::array();
+  if (with_base) {
+    data.push_back(ModelJson(base, "", created, context));
+  }
   for (const std::string& adapter : adapters) {
     data.push_back(ModelJson(adapter, base, created, context));
   }
@@ -184,7 +182,9 @@ int HttpStatus(ErrorCode code) {
 
 std::string ErrorBody(int status, const std::string& message, const std::string& code) {
   const char* type = status == 401   ? "authentication_error"
+                     : status == 403 ? "permission_error"
                      : status == 404 ? "not_found_error"
+                     : status == 429 ? "rate_limit_error"
                      : status == 503 ? "unavailable_error"
                      : status >= 500 ? "server_error"
                                      : "invalid_request_error";

@@ -33,7 +33,11 @@ struct ChoiceState {
 struct Usage {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
+  int64_t cached_tokens = 0;  // among the prompt's
 };
+
+// "stop" or "length", as the API has it.
+std::string FinishName(engine::FinishReason reason);
 
 std::string AnswerBody(const AnswerHead& head, const std::vector<ChoiceState>& choices,
                        const Usage& usage, const text::Tokenizer& tokenizer);
@@ -44,8 +48,9 @@ std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first,
 // The last chunk when stream_options.include_usage asks for it.
 std::string UsageChunkBody(const AnswerHead& head, const Usage& usage);
 
-std::string ModelsBody(const std::string& base, const std::vector<std::string>& adapters,
-                       int64_t created, int64_t context);
+// `with_base` false lists the adapters only.
+std::string ModelsBody(const std::string& base, bool with_base,
+                       const std::vector<std::string>& adapters, int64_t created, int64_t context);
 // The entry of one model; `parent` empty for the base.
 std::string ModelBody(const std::string& id, const std::string& parent, int64_t created,
                       int64_t context);

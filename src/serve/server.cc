@@ -4,15 +4,18 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/error.hpp>
 #include <chrono>
+#include <mutex>
 #include <optional>
 #include <thread>
 
 #include "serve/connection.h"
+#include "serve/tls.h"
 
 namespace etch::serve {
 namespace {
@@ -21,8 +24,26 @@ namespace asio = boost::asio;
 using tcp = asio::ip::tcp;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
+// The certificates in use; a reload puts others in their place for connections to come.
+class TlsSlot {
+ public:
+  std::shared_ptr<asio::ssl::context> Get() const {
+    const std::lock_guard lock(mutex_);
+    return context_;
+  }
+  void Set(std::shared_ptr<asio::ssl::context> context) {
+    const std::lock_guard lock(mutex_);
+    context_ = std::move(context);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<asio::ssl::context> context_;  // null: plain
+};
+
 // Runs on the acceptor's strand; each connection gets one of its own.
-asio::awaitable<void> Accept(Service& service, asio::io_context& io, tcp::acceptor& acceptor) {
+asio::awaitable<void> Accept(Service& service, asio::io_context& io, tcp::acceptor& acceptor,
+                             const TlsSlot& tls) {
   while (acceptor.is_open()) {
     auto [error, socket] = co_await acceptor.async_accept(asio::make_strand(io), kAwait);
     if (error == asio::error::operation_aborted || error == asio::error::bad_descriptor) {
@@ -36,7 +57,8 @@ asio::awaitable<void> Accept(Service& service, asio::io_context& io, tcp::accept
     boost::beast::error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
     const auto executor = socket.get_executor();
-    asio::co_spawn(executor, ServeConnection(service, std::move(socket)), asio::detached);
+    asio::co_spawn(executor, ServeConnection(service, std::move(socket), tls.Get()),
+                   asio::detached);
   }
 }
 
@@ -48,9 +70,11 @@ struct Server::Impl {
       : options(options_in),
         tokenizer(std::move(tokenizer_in)),
         adapters(engine_in.image().config(), engine_in.image().name()),
-        engine(engine_in) {}
+        engine(engine_in),
+        metrics(engine_in.image().name()) {}
 
   Status Bind();
+  Status LoadTls();
 
   ServerOptions options;
   std::unique_ptr<text::Tokenizer> tokenizer;
@@ -58,6 +82,11 @@ struct Server::Impl {
   AdapterRegistry adapters;
   std::vector<std::string> adapter_names;
   engine::Engine& engine;
+  std::unique_ptr<Tenancy> tenancy;  // null without tenants
+  std::optional<Access> access;
+  Metrics metrics;
+  std::atomic<int64_t> answering = 0;
+  TlsSlot tls;
 
   asio::io_context io;
   tcp::acceptor acceptor{asio::make_strand(io)};
@@ -86,16 +115,31 @@ Status Server::Impl::Bind() {
                 options.port, error.message());
   }
   const std::string host = address.is_v6() ? "[" + address.to_string() + "]" : address.to_string();
-  url = fmt::format("http://{}:{}", host, acceptor.local_endpoint().port());
+  url = fmt::format("{}://{}:{}", tls.Get() ? "https" : "http", host,
+                    acceptor.local_endpoint().port());
+  return {};
+}
+
+Status Server::Impl::LoadTls() {
+  if (options.tls_certificate.empty() != options.tls_key.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "TLS needs both --tls-cert and --tls-key");
+  }
+  if (!options.tls_certificate.empty()) {
+    ETCH_ASSIGN_OR_RETURN(auto context, MakeTlsContext(options.tls_certificate, options.tls_key));
+    tls.Set(std::move(context));
+  }
   return {};
 }
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Server::~Server() {
-  // The scheduler calls into connections, and connections into the scheduler: stop the first, then
-  // drop the second.
+  // The scheduler and the meter call into connections, and connections into them: stop the first,
+  // then drop the second.
   impl_->scheduler.reset();
+  if (impl_->tenancy) {
+    impl_->tenancy->StopMeter();
+  }
   impl_->io.stop();
 }
 
@@ -113,6 +157,11 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
     ETCH_TRY(impl->adapters.LoadFolder(options.adapters));
   }
   impl->adapter_names = impl->adapters.Names();
+  if (!options.tenants.empty()) {
+    ETCH_ASSIGN_OR_RETURN(impl->tenancy, Tenancy::Open(options.tenants));
+  }
+  impl->access.emplace(options.api_keys, impl->tenancy ? &impl->tenancy->directory() : nullptr);
+  ETCH_TRY(impl->LoadTls());
   ETCH_TRY(impl->Bind());
   impl->scheduler.emplace(engine, impl->options.scheduler);
   const int64_t now = std::chrono::duration_cast<std::chrono::seconds>(
@@ -120,7 +169,8 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
                           .count();
   impl->service.emplace(Service{engine, impl->options, *impl->tokenizer,
                                 impl->chat_template ? &*impl->chat_template : nullptr,
-                                impl->adapters, *impl->scheduler, now});
+                                impl->adapters, *impl->scheduler, *impl->access, impl->metrics,
+                                impl->tenancy.get(), now, impl->answering});
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
@@ -130,7 +180,7 @@ const std::vector<std::string>& Server::adapter_names() const { return impl_->ad
 
 void Server::Run() {
   asio::co_spawn(impl_->acceptor.get_executor(),
-                 Accept(*impl_->service, impl_->io, impl_->acceptor), asio::detached);
+                 Accept(*impl_->service, impl_->io, impl_->acceptor, impl_->tls), asio::detached);
   std::vector<std::thread> threads;
   for (int thread = 1; thread < impl_->options.threads; ++thread) {
     threads.emplace_back([this] { impl_->io.run(); });
@@ -141,14 +191,26 @@ void Server::Run() {
   }
 }
 
+Status Server::Reload() {
+  ETCH_TRY(impl_->LoadTls());
+  if (!impl_->options.adapters.empty()) {
+    return impl_->adapters.ReloadFolder(impl_->options.adapters);
+  }
+  return {};
+}
+
 void Server::Stop(double drain_s) {
+  using std::chrono::steady_clock;
+  const auto end = steady_clock::now() + std::chrono::duration<double>(drain_s);
   asio::post(impl_->acceptor.get_executor(), [this] {
     boost::beast::error_code ignored;
     impl_->acceptor.close(ignored);
   });
   impl_->scheduler->Drain(drain_s);
-  // What is finished still has to be written.
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  // What is finished still has to be metered and written.
+  while (impl_->answering > 0 && steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   impl_->io.stop();
 }
 

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "engine/engine.h"
 #include "engine/scheduler.h"
+#include "serve/request_log.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -26,6 +27,14 @@ struct ServerOptions {
   engine::SchedulerOptions scheduler;
   uint64_t max_body_bytes = 8 << 20;
   double idle_timeout_s = 75.0;
+
+  std::filesystem::path tenants;  // the store of `etch tenant`; empty: no tenants
+  bool metrics_open = false;      // /metrics without a key
+  LogFormat log_format = LogFormat::kOff;
+  LogSink log_sink;
+  std::filesystem::path tls_certificate;  // PEM; empty: plain HTTP
+  std::filesystem::path tls_key;
+  std::vector<std::string> cors_origins;  // "*": any
 };
 
 class Server {
@@ -36,11 +45,14 @@ class Server {
                                                 const ServerOptions& options);
   ~Server();
 
-  std::string url() const;  // "http://127.0.0.1:8080"
+  std::string url() const;  // "http://127.0.0.1:8080"; https with TLS
   const std::vector<std::string>& adapter_names() const;
 
   // Serves until Stop(). Then finishes running requests for at most `drain_s` seconds.
   void Run();
+  // Reads certificates and the folder of adapters again (tenants are read whenever they change).
+  // What cannot be read leaves the former in place and is named by the error. From any thread.
+  Status Reload();
   // From any thread or signal handler's thread.
   void Stop(double drain_s = 10.0);
 

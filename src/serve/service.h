@@ -1,0 +1,37 @@
+#pragma once
+
+// What every connection shares.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "engine/scheduler.h"
+#include "serve/access.h"
+#include "serve/metrics.h"
+#include "serve/registry.h"
+#include "serve/server.h"
+#include "serve/tenancy.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace etch::serve {
+
+// Outlives all connections.
+struct Service {
+  engine::Engine& engine;
+  const ServerOptions& options;
+  const text::Tokenizer& tokenizer;
+  const text::ChatTemplate* chat_template;  // null when the model has none
+  AdapterRegistry& adapters;
+  engine::Scheduler& scheduler;
+  const Access& access;
+  Metrics& metrics;
+  Tenancy* tenancy;                 // null without tenants
+  int64_t started;                  // Unix seconds
+  std::atomic<int64_t>& answering;  // requests that are read but not answered
+};
+
+}  // namespace etch::serve
