@@ -20,23 +20,12 @@ std::string Date() {
          leap + "-02-29)";
 }
 
-// Second 60 comes at 23:59 of UTC only, which is another time of day for every offset.
-std::string LeapSeconds() {
-  std::string out = R"(23:59:60(\.[0-9]+)?[Zz])";
-  for (const bool ahead : {true, false}) {
-    for (int offset = 0; offset < 24 * 60; ++offset) {
-      const int utc = 23 * 60 + 59;
-      const int local = (utc + (ahead ? offset : 24 * 60 - offset)) % (24 * 60);
-      out += fmt::format(R"(|{:02}:{:02}:60(\.[0-9]+)?{}{:02}:{:02})", local / 60, local % 60,
-                         ahead ? "\\+" : "-", offset / 60, offset % 60);
-    }
-  }
-  return out;
-}
-
+// Second 60 is taken at 23:59 of UTC when it is written in UTC. (With an offset it is another time of
+// day for each of 2880 offsets: an automaton of 23,000 states for texts that nobody writes.)
 std::string Time() {
   const std::string clock = "([01][0-9]|2[0-3]):[0-5][0-9]";
-  return "(" + clock + R"(:[0-5][0-9](\.[0-9]+)?([Zz]|[+\-])" + clock + ")|" + LeapSeconds() + ")";
+  return "(" + clock + R"(:[0-5][0-9](\.[0-9]+)?([Zz]|[+\-])" + clock +
+         R"()|23:59:60(\.[0-9]+)?([Zz]|[+\-]00:00)))";
 }
 
 std::string Duration() {

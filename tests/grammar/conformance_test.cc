@@ -31,6 +31,7 @@ struct Judgement {
   int covered_instances = 0;
   int refused_cases = 0;
   int refused_instances = 0;
+  int leap_seconds = 0;               // with an offset
   std::map<std::string, int> reasons;  // quoted word of the error → cases
 };
 
@@ -59,6 +60,14 @@ void Judge(const SuiteCase& suite_case, bool formats, Judgement& judgement) {
   }
   ++judgement.covered_cases;
   for (const SuiteInstance& instance : suite_case.instances) {
+    const bool leap_second = instance.text.find(":60") != std::string::npos;
+    const bool with_offset = leap_second && instance.text.find("00:00\"") == std::string::npos &&
+                             instance.text.find_last_of("+-") > instance.text.find(":60");
+    if (with_offset && instance.valid) {  // docs/structured-output.md: not taken
+      EXPECT_FALSE(Takes(*constraint, instance.text)) << instance.text;
+      ++judgement.leap_seconds;
+      continue;
+    }
     ++judgement.covered_instances;
     EXPECT_EQ(!never && Takes(*constraint, instance.text), instance.valid)
         << suite_case.file << ", " << suite_case.description << ", " << instance.description << "\n"
@@ -111,6 +120,7 @@ TEST(Conformance, HoldsTextsToFormats) {
   Report(judgement);
   EXPECT_GE(judgement.covered_instances, 200);
   EXPECT_TRUE(judgement.reasons.empty());
+  EXPECT_LE(judgement.leap_seconds, 8);
 }
 
 // JSONTestSuite: files that every parser must take (y_) or refuse (n_).
