@@ -197,7 +197,8 @@ bool Scheduler::State::Admit() {
     }
     entry.generator = std::make_unique<Generator>(
         engine, std::move(*session),
-        GeneratorOptions{entry.request.sampling, entry.request.stream, options.speculation});
+        GeneratorOptions{entry.request.sampling, entry.request.stream, options.speculation,
+                         entry.request.filter});
     entry.generator->Begin(std::move(entry.request.prompt), entry.request.max_tokens);
     running.push_back(std::move(entry));
   }
@@ -236,6 +237,13 @@ bool Scheduler::State::Advance(Running& entry) {
     if (IsEnding(entry.id)) {  // not one token more, though drafts may have made some sure
       return true;
     }
+  }
+  if (entry.generator->stuck()) {
+    const Error error{ErrorCode::kMismatch,
+                      "no token of the vocabulary can go on with the text that the constraint asks "
+                      "for"};
+    Finish(entry, FinishReason::kFailed, &error);
+    return false;
   }
   return true;
 }

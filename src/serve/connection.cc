@@ -17,6 +17,7 @@
 #include <optional>
 #include <random>
 
+#include "serve/constraint_fields.h"
 #include "serve/generation.h"
 #include "serve/request.h"
 #include "serve/response.h"
@@ -79,7 +80,7 @@ struct Reply {
 };
 
 Reply ErrorReply(int status, const std::string& message, const std::string& code) {
-  return {status, ErrorBody(status, message, code)};
+  return {status, ErrorBody(status, message, code, std::string(ConstraintField(message)))};
 }
 
 // A completion under way.
@@ -239,6 +240,10 @@ Result<Running> Connection::StartCompletion(bool chat) {
       chat ? ParseChatRequest(request_.body()) : ParseCompletionRequest(request_.body()));
   ETCH_ASSIGN_OR_RETURN(const auto adapters, Adapters(request.model));
   ETCH_ASSIGN_OR_RETURN(const auto prompts, Prompts(request));
+  std::shared_ptr<grammar::TokenMasks> masks;
+  if (request.constraint) {
+    ETCH_ASSIGN_OR_RETURN(masks, service_.constraints.Find(*request.constraint));
+  }
   Running running;
   running.mailbox = std::make_shared<Mailbox>(stream_.get_executor());
   const auto deliver = [mailbox = running.mailbox](Piece piece) {
@@ -249,7 +254,7 @@ Result<Running> Connection::StartCompletion(bool chat) {
   };
   const uint64_t seed = request.has_seed ? request.sampling.seed : RandomSeed();
   ETCH_ASSIGN_OR_RETURN(running.generation,
-                        StartGeneration(request, prompts, adapters, seed, service_.tokenizer,
+                        StartGeneration(request, prompts, adapters, masks, seed, service_.tokenizer,
                                         service_.scheduler, deliver));
   running.head.id = fmt::format("{}-{:016x}", chat ? "chatcmpl" : "cmpl", RandomSeed());
   running.head.created = UnixTime();

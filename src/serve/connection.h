@@ -9,6 +9,7 @@
 #include <string>
 
 #include "engine/scheduler.h"
+#include "serve/constraints.h"
 #include "serve/registry.h"
 #include "serve/server.h"
 #include "text/chat_template.h"
@@ -24,6 +25,7 @@ struct Service {
   const text::ChatTemplate* chat_template;  // null when the model has none
   AdapterRegistry& adapters;
   engine::Scheduler& scheduler;
+  ConstraintCache& constraints;
   int64_t started;  // Unix seconds
 };
 
