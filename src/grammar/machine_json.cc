@@ -87,9 +87,15 @@ bool Machine::TakeSpace(const Frame& frame, uint8_t byte) {
   if (!IsSpace(byte)) {
     return false;
   }
-  if (frame.spaces < program_.limits.whitespace) {
-    Frame next = frame;
-    ++next.spaces;
+  const Limits& limits = program_.limits;
+  Frame next = frame;
+  ++next.spaces;
+  if (!limits.free_space && frame.spaces == 0 && byte != '\n') {
+    next.spaces = static_cast<uint16_t>(limits.whitespace + 1);  // one space, and no more
+  }
+  const bool fits = limits.free_space || byte == ' ' || byte == '\t' ||
+                    (byte == '\n' && frame.spaces == 0);
+  if (fits && frame.spaces <= limits.whitespace) {
     Push(Intern(next));
   }
   return true;
