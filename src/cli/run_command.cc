@@ -66,10 +66,9 @@ class Runner {
     ETCH_TRY(Constrain());
     ETCH_ASSIGN_OR_RETURN(auto session,
                           model_.engine->NewSession({options_.model.context, model_.adapters}));
-    generator_.emplace(
-        *model_.engine, std::move(session),
-        engine::GeneratorOptions{numerics::ToConfig(options_.sampling), 0, options_.speculation,
-                                 Filter()});
+    generator_.emplace(*model_.engine, std::move(session),
+                       engine::GeneratorOptions{numerics::ToConfig(options_.sampling), 0,
+                                                options_.speculation, Filter()});
     return {};
   }
 
@@ -104,7 +103,8 @@ class Runner {
  private:
   // Compiles what the answers are held to, if anything.
   Status Constrain() {
-    const std::string& path = options_.json_schema.empty() ? options_.grammar : options_.json_schema;
+    const std::string& path =
+        options_.json_schema.empty() ? options_.grammar : options_.json_schema;
     if (path.empty() && options_.regex.empty()) {
       return {};
     }

@@ -4,8 +4,8 @@
 // draws use the same logits, the same random numbers (by index of the drawn token) and the same
 // order as single steps: the integer engine gives the same logits however tokens are cut into
 // passes. A filter changes nothing in that: it is asked at each draw, with the tokens drawn so far,
-// and a draft that it forbids is a draft that is not drawn. The floating-point twin does not promise that, and the reference gains nothing, so kAuto
-// drafts on the cpu backend only.
+// and a draft that it forbids is a draft that is not drawn. The floating-point twin does not
+// promise that, and the reference gains nothing, so kAuto drafts on the cpu backend only.
 
 #include "engine/generator.h"
 

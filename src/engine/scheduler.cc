@@ -195,10 +195,10 @@ bool Scheduler::State::Admit() {
       Finish(entry, FinishReason::kFailed, &session.error());
       continue;
     }
-    entry.generator = std::make_unique<Generator>(
-        engine, std::move(*session),
-        GeneratorOptions{entry.request.sampling, entry.request.stream, options.speculation,
-                         entry.request.filter});
+    entry.generator =
+        std::make_unique<Generator>(engine, std::move(*session),
+                                    GeneratorOptions{entry.request.sampling, entry.request.stream,
+                                                     options.speculation, entry.request.filter});
     entry.generator->Begin(std::move(entry.request.prompt), entry.request.max_tokens);
     running.push_back(std::move(entry));
   }

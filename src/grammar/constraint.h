@@ -1,7 +1,8 @@
 #pragma once
 
 // What a text must be, compiled: any JSON value or object, a JSON Schema, a regular expression or a
-// grammar in GBNF. docs/structured-output.md says what is supported; everything else is refused here.
+// grammar in GBNF. docs/structured-output.md says what is supported; everything else is refused
+// here.
 //
 //   ETCH_ASSIGN_OR_RETURN(auto constraint, CompileJsonSchema(text));
 //   auto masks = std::make_shared<TokenMasks>(constraint, tokens);

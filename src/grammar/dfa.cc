@@ -50,9 +50,8 @@ Result<Dfa> Intersect(const Dfa& left, const Dfa& right, Budget& budget) {
       Key{left.start, right.start}, Refine(left.classes, right.classes),
       [&](const Key& key, uint8_t byte) -> std::optional<Key> {
         const Key reached{left.Next(key.first, byte), right.Next(key.second, byte)};
-        return reached.first == kDeadState || reached.second == kDeadState
-                   ? std::nullopt
-                   : std::optional(reached);
+        return reached.first == kDeadState || reached.second == kDeadState ? std::nullopt
+                                                                           : std::optional(reached);
       },
       [&](const Key& key) { return right.accepts(key.second) ? left.labels[key.first] : 0U; },
       budget);

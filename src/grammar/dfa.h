@@ -1,8 +1,8 @@
 #pragma once
 
-// Deterministic automata over bytes: what patterns, enumerations, numbers and property names become.
-// State 0 is dead; from every other state an accepting one can be reached, so a text that is alive
-// can be finished.
+// Deterministic automata over bytes: what patterns, enumerations, numbers and property names
+// become. State 0 is dead; from every other state an accepting one can be reached, so a text that
+// is alive can be finished.
 
 #include <array>
 #include <bitset>

@@ -1,7 +1,7 @@
-// Nodes are built with the continuation already known, so that a repetition {m,n} is its child built
-// n times and nothing has to be patched but loops. Determinizing is the subset construction; ^ and $
-// are edges without a byte: ^ is followed at the beginning of the text only, $ only to ask whether
-// the text may end here.
+// Nodes are built with the continuation already known, so that a repetition {m,n} is its child
+// built n times and nothing has to be patched but loops. Determinizing is the subset construction;
+// ^ and $ are edges without a byte: ^ is followed at the beginning of the text only, $ only to ask
+// whether the text may end here.
 
 #include "grammar/expression.h"
 

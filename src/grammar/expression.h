@@ -1,7 +1,7 @@
 #pragma once
 
-// Regular expressions and the right sides of grammar rules as a tree, and their automata over bytes.
-// Characters become sequences of UTF-8 bytes.
+// Regular expressions and the right sides of grammar rules as a tree, and their automata over
+// bytes. Characters become sequences of UTF-8 bytes.
 
 #include <cstdint>
 #include <string_view>

@@ -13,15 +13,14 @@ namespace {
 
 // Days that exist, leap years included.
 std::string Date() {
-  const std::string leap =
-      "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)";
+  const std::string leap = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)";
   return "([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|"
          "02-(0[1-9]|1[0-9]|2[0-8]))|" +
          leap + "-02-29)";
 }
 
-// Second 60 is taken at 23:59 of UTC when it is written in UTC. (With an offset it is another time of
-// day for each of 2880 offsets: an automaton of 23,000 states for texts that nobody writes.)
+// Second 60 is taken at 23:59 of UTC when it is written in UTC. (With an offset it is another time
+// of day for each of 2880 offsets: an automaton of 23,000 states for texts that nobody writes.)
 std::string Time() {
   const std::string clock = "([01][0-9]|2[0-3]):[0-5][0-9]";
   return "(" + clock + R"(:[0-5][0-9](\.[0-9]+)?([Zz]|[+\-])" + clock +
@@ -30,8 +29,7 @@ std::string Time() {
 
 std::string Duration() {
   const std::string time = "(T([0-9]+H([0-9]+M([0-9]+S)?)?|[0-9]+M([0-9]+S)?|[0-9]+S))";
-  const std::string date =
-      "([0-9]+D|[0-9]+M([0-9]+D)?|[0-9]+Y([0-9]+M([0-9]+D)?)?)";
+  const std::string date = "([0-9]+D|[0-9]+M([0-9]+D)?|[0-9]+Y([0-9]+M([0-9]+D)?)?)";
   return "P([0-9]+W|" + date + time + "?|" + time + ")";
 }
 
@@ -60,8 +58,7 @@ const std::map<std::string_view, std::string (*)()>& Formats() {
       {"duration", Duration},
       {"ipv4", Ipv4},
       {"ipv6", Ipv6},
-      {"uuid",
-       [] { return std::string("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"); }},
+      {"uuid", [] { return std::string("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"); }},
       {"json-pointer", [] { return std::string("(/([^~/]|~[01])*)*"); }},
       {"relative-json-pointer",
        [] { return std::string("(0|[1-9][0-9]*)(#|(/([^~/]|~[01])*)*)"); }}};

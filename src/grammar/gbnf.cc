@@ -1,7 +1,7 @@
 // Each rule becomes an automaton with calls. A rule that calls itself before it reads a byte would
-// never begin, so left recursion is refused. Every node knows how many rules must be open at once on
-// the flattest way to the end of its rule; ways that do not fit the limit, or have no end, are never
-// taken.
+// never begin, so left recursion is refused. Every node knows how many rules must be open at once
+// on the flattest way to the end of its rule; ways that do not fit the limit, or have no end, are
+// never taken.
 
 #include "grammar/gbnf.h"
 

@@ -10,8 +10,7 @@ namespace {
 
 int32_t ItemHeight(const Program& program, const ArrayNode& array, int64_t index) {
   const auto prefix = std::ssize(array.prefix);
-  return program
-      .values[index < prefix ? array.prefix[static_cast<size_t>(index)] : array.rest]
+  return program.values[index < prefix ? array.prefix[static_cast<size_t>(index)] : array.rest]
       .height;
 }
 

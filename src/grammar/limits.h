@@ -18,9 +18,9 @@ struct Limits {
   int64_t repeat = 10'000;          // the largest count in {m,n}
   int nesting = 64;                 // arrays and objects in the text
   int rule_depth = 256;             // open rules of a grammar in the text
-  // White space between two parts of a JSON text: one space, or a line's end and an indentation of at
-  // most so many bytes; a text may not drift into nothing but spaces. With free_space any white space
-  // of so many bytes.
+  // White space between two parts of a JSON text: one space, or a line's end and an indentation of
+  // at most so many bytes; a text may not drift into nothing but spaces. With free_space any white
+  // space of so many bytes.
   int whitespace = 24;
   bool free_space = false;
 };

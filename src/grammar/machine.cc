@@ -25,9 +25,9 @@ uint64_t Mix(uint64_t hash, uint64_t value) {
 }  // namespace
 
 size_t Machine::FrameHash::operator()(const Frame& frame) const {
-  uint64_t hash = Mix(static_cast<uint64_t>(frame.kind) << 24 | uint64_t{frame.phase} << 16 |
-                          frame.spaces,
-                      frame.node);
+  uint64_t hash =
+      Mix(static_cast<uint64_t>(frame.kind) << 24 | uint64_t{frame.phase} << 16 | frame.spaces,
+          frame.node);
   hash = Mix(hash, uint64_t{frame.a} << 32 | frame.b);
   return Mix(hash, uint64_t{frame.c} << 32 | frame.parent);
 }
@@ -77,9 +77,7 @@ Machine::Machine(const Program& program) : program_(program) {
   start_ = Intern(std::exchange(reached_, {}));
 }
 
-bool Machine::is_full() const {
-  return states_.size() > kMaxStates || frames_.size() > kMaxFrames;
-}
+bool Machine::is_full() const { return states_.size() > kMaxStates || frames_.size() > kMaxFrames; }
 
 size_t Machine::size_bytes() const {
   return next_.size() * sizeof(uint32_t) + frames_.size() * sizeof(Frame) * 3 + list_bytes_;

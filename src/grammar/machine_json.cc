@@ -1,10 +1,10 @@
-// The frames of JSON texts. A frame that opens something (an array, an object, a string) is pushed on
-// a parent that already stands behind the value, so that closing is popping. A number has no last
-// byte: its frame ends when its parent can use the next one.
+// The frames of JSON texts. A frame that opens something (an array, an object, a string) is pushed
+// on a parent that already stands behind the value, so that closing is popping. A number has no
+// last byte: its frame ends when its parent can use the next one.
 //
 // Strings are held to automata over their decoded characters: "\u0041" steps like "A". Inside of an
-// escape the hexadecimal digits read so far leave a range of characters; the text is alive while the
-// automaton takes one of them.
+// escape the hexadecimal digits read so far leave a range of characters; the text is alive while
+// the automaton takes one of them.
 
 #include <algorithm>
 #include <bit>
@@ -38,9 +38,7 @@ constexpr char32_t kFirstHigh = 0xD800;
 constexpr char32_t kFirstLow = 0xDC00;
 constexpr char32_t kAfterLow = 0xE000;
 
-bool IsSpace(uint8_t byte) {
-  return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
-}
+bool IsSpace(uint8_t byte) { return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t'; }
 
 // The bytes that stand for themselves behind a backslash, or 0.
 char32_t Unescaped(uint8_t byte) {
@@ -93,8 +91,8 @@ bool Machine::TakeSpace(const Frame& frame, uint8_t byte) {
   if (!limits.free_space && frame.spaces == 0 && byte != '\n') {
     next.spaces = static_cast<uint16_t>(limits.whitespace + 1);  // one space, and no more
   }
-  const bool fits = limits.free_space || byte == ' ' || byte == '\t' ||
-                    (byte == '\n' && frame.spaces == 0);
+  const bool fits =
+      limits.free_space || byte == ' ' || byte == '\t' || (byte == '\n' && frame.spaces == 0);
   if (fits && frame.spaces <= limits.whitespace) {
     Push(Intern(next));
   }
@@ -257,8 +255,7 @@ ClassSet Machine::FindKeySet(const Frame& frame) const {
         (declared && HasClass(seen, index))) {
       continue;
     }
-    const int64_t missing_then =
-        missing - (declared && HasClass(object.required, index) ? 1 : 0);
+    const int64_t missing_then = missing - (declared && HasClass(object.required, index) ? 1 : 0);
     if (object.high < 0 || frame.b + 1 + missing_then <= object.high) {
       AddClass(out, index);
     }
@@ -386,8 +383,7 @@ uint32_t Machine::CountedUp(const Frame& frame) const {
     return frame.b;
   }
   const StringNode& string = program_.strings[frame.node];
-  return static_cast<uint32_t>(
-      std::min<int64_t>(frame.b + 1, std::max(string.low, string.high)));
+  return static_cast<uint32_t>(std::min<int64_t>(frame.b + 1, std::max(string.low, string.high)));
 }
 
 void Machine::EndText(const Frame& frame) {
@@ -411,8 +407,8 @@ void Machine::EndText(const Frame& frame) {
       AddClass(seen, index);
       object.a = Intern(seen);
     }
-    object.b = static_cast<uint32_t>(
-        std::min<int64_t>(object.b + 1, std::max(node.low, node.high)));
+    object.b =
+        static_cast<uint32_t>(std::min<int64_t>(object.b + 1, std::max(node.low, node.high)));
     Push(Intern(object));
   }
 }

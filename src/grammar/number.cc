@@ -1,7 +1,7 @@
-// The text is compared with its bounds while it is read, as one would do it by hand: a whole part of
-// fewer digits is smaller, one of as many is compared from the left, then the fraction. Of a bound
-// only the digits matter, so the states are few. Being a multiple of m / 10^p is a remainder modulo
-// m, carried through p digits of the fraction, with nothing but zeros behind.
+// The text is compared with its bounds while it is read, as one would do it by hand: a whole part
+// of fewer digits is smaller, one of as many is compared from the left, then the fraction. Of a
+// bound only the digits matter, so the states are few. Being a multiple of m / 10^p is a remainder
+// modulo m, carried through p digits of the fraction, with nothing but zeros behind.
 
 #include "grammar/number.h"
 
@@ -138,7 +138,8 @@ class Reader {
       return Fail(ErrorCode::kMalformed, "\"multipleOf\" is not above zero");
     }
     if (value > kMaxDivisor) {
-      return Fail(ErrorCode::kUnsupported, "\"multipleOf\" with more than 6 digits is not supported");
+      return Fail(ErrorCode::kUnsupported,
+                  "\"multipleOf\" with more than 6 digits is not supported");
     }
     divisor_ = value;
     scale_ = static_cast<int>(multiple.fraction.size());
@@ -207,7 +208,7 @@ class Reader {
   }
 
   bool integer_ = false;
-  std::array<bool, 2> possible_ = {true, true};           // by sign
+  std::array<bool, 2> possible_ = {true, true};                // by sign
   std::array<std::array<std::optional<Bound>, 2>, 2> limits_;  // by sign, low and high
   int digits_ = 0;
   int decimals_ = 0;

@@ -38,8 +38,8 @@ struct ValueNode {
   int32_t height = kNever;
 };
 
-// A string whose decoded characters an automaton takes. Lengths are counted apart from the automaton
-// only where it takes every string.
+// A string whose decoded characters an automaton takes. Lengths are counted apart from the
+// automaton only where it takes every string.
 struct StringNode {
   uint32_t dfa = 0;
   int64_t low = 0;

@@ -313,7 +313,8 @@ class Parser {
       default:
         break;
     }
-    if (letter == '0' && (at_ + 1 == text_.size() || text_[at_ + 1] < '0' || text_[at_ + 1] > '9')) {
+    if (letter == '0' &&
+        (at_ + 1 == text_.size() || text_[at_ + 1] < '0' || text_[at_ + 1] > '9')) {
       return add_point(0);
     }
     if (letter >= '0' && letter <= '9') {

@@ -1,10 +1,10 @@
-// A value is held to a set of schemas at once: $ref, allOf and the properties of several of them all
-// say something about the same place. Such a set is first written as a list of branches, one for
-// every choice that anyOf, oneOf and enum leave; a branch is a set of types and the schemas whose
-// facts hold together. From a branch come alternatives, one a type: an automaton for numbers and
-// strings (facts of several schemas are intersected), a node for arrays and objects, whose children
-// are again values held to sets of schemas. Sets are known by their sorted members, so that
-// recursion ends.
+// A value is held to a set of schemas at once: $ref, allOf and the properties of several of them
+// all say something about the same place. Such a set is first written as a list of branches, one
+// for every choice that anyOf, oneOf and enum leave; a branch is a set of types and the schemas
+// whose facts hold together. From a branch come alternatives, one a type: an automaton for numbers
+// and strings (facts of several schemas are intersected), a node for arrays and objects, whose
+// children are again values held to sets of schemas. Sets are known by their sorted members, so
+// that recursion ends.
 //
 // Afterwards every node learns how deep its flattest value is. Nodes that have none (a required
 // property that is `false`, an endless recursion) are never entered, so that whatever the machine
@@ -176,8 +176,7 @@ class SchemaCompiler {
 
   // The value node of a set; it is filled by FillAll.
   Result<uint32_t> Value(const SchemaSet& set) {
-    const auto [at, added] =
-        values_.emplace(set, static_cast<uint32_t>(program_->values.size()));
+    const auto [at, added] = values_.emplace(set, static_cast<uint32_t>(program_->values.size()));
     if (added) {
       ETCH_TRY(CountNode());
       program_->values.emplace_back();
@@ -365,8 +364,8 @@ class SchemaCompiler {
   Result<StringNode> Narrow(const std::vector<uint32_t>& dfas, const StringNode& string) {
     uint32_t dfa = dfas.front();
     for (size_t index = 1; index < dfas.size(); ++index) {
-      ETCH_ASSIGN_OR_RETURN(
-          Dfa both, Intersect(program_->dfas[dfa], program_->dfas[dfas[index]], budget_));
+      ETCH_ASSIGN_OR_RETURN(Dfa both,
+                            Intersect(program_->dfas[dfa], program_->dfas[dfas[index]], budget_));
       dfa = AddDfa(std::move(both));
     }
     if (string.low > 0 || string.high >= 0) {
@@ -406,8 +405,7 @@ class SchemaCompiler {
       const ArrayFacts& facts = *Schema(id).array;
       array.low = std::max(array.low, facts.length.low);
       if (facts.length.high) {
-        array.high =
-            array.high < 0 ? *facts.length.high : std::min(array.high, *facts.length.high);
+        array.high = array.high < 0 ? *facts.length.high : std::min(array.high, *facts.length.high);
       }
       prefix = std::max(prefix, facts.prefix.size());
       if (facts.contains && facts.contains_low > 0) {
@@ -451,8 +449,7 @@ class SchemaCompiler {
 
   Result<uint32_t> Object(const SchemaSet& facts) {
     const SchemaSet own = Only(facts, [](const auto& schema) { return schema.object; });
-    const auto [at, added] =
-        objects_.emplace(own, static_cast<uint32_t>(program_->objects.size()));
+    const auto [at, added] = objects_.emplace(own, static_cast<uint32_t>(program_->objects.size()));
     if (added) {
       ETCH_TRY(CountNode());
       program_->objects.emplace_back();

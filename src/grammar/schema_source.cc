@@ -23,20 +23,44 @@ constexpr int64_t kMaxCount = 1'000'000'000;
 
 // Keywords that say nothing about which texts are valid.
 const std::set<std::string_view> kAnnotations = {
-    "$schema",  "$id",        "$anchor",       "$comment",        "$defs",        "definitions",
-    "title",    "description", "default",      "examples",        "example",      "deprecated",
-    "readOnly", "writeOnly",  "contentEncoding", "contentMediaType", "contentSchema",
-    "externalDocs", "xml",    "discriminator", "enumNames"};
+    "$schema",          "$id",           "$anchor",      "$comment",  "$defs",
+    "definitions",      "title",         "description",  "default",   "examples",
+    "example",          "deprecated",    "readOnly",     "writeOnly", "contentEncoding",
+    "contentMediaType", "contentSchema", "externalDocs", "xml",       "discriminator",
+    "enumNames"};
 
-const std::set<std::string_view> kKeywords = {
-    "$ref",          "type",          "enum",          "const",
-    "allOf",         "anyOf",         "oneOf",         "properties",
-    "required",      "items",         "prefixItems",   "additionalProperties",
-    "minItems",      "maxItems",      "minLength",     "maxLength",
-    "pattern",       "format",        "minimum",       "maximum",
-    "multipleOf",    "contains",      "minContains",   "exclusiveMinimum",
-    "propertyNames", "minProperties", "maxProperties", "exclusiveMaximum",
-    "uniqueItems",   "nullable",      "patternProperties", "dependentRequired"};
+const std::set<std::string_view> kKeywords = {"$ref",
+                                              "type",
+                                              "enum",
+                                              "const",
+                                              "allOf",
+                                              "anyOf",
+                                              "oneOf",
+                                              "properties",
+                                              "required",
+                                              "items",
+                                              "prefixItems",
+                                              "additionalProperties",
+                                              "minItems",
+                                              "maxItems",
+                                              "minLength",
+                                              "maxLength",
+                                              "pattern",
+                                              "format",
+                                              "minimum",
+                                              "maximum",
+                                              "multipleOf",
+                                              "contains",
+                                              "minContains",
+                                              "exclusiveMinimum",
+                                              "propertyNames",
+                                              "minProperties",
+                                              "maxProperties",
+                                              "exclusiveMaximum",
+                                              "uniqueItems",
+                                              "nullable",
+                                              "patternProperties",
+                                              "dependentRequired"};
 
 const std::map<std::string_view, uint8_t> kTypes = {
     {"null", kNull},     {"boolean", kFalse | kTrue}, {"number", kNumber}, {"integer", kNumber},
@@ -431,8 +455,8 @@ class SchemaReader {
         return Malformed(pointer, fmt::format("\"{}\" is not a string", keyword));
       }
       const bool is_format = keyword[0] == 'f';
-      const std::string pattern = is_format ? FormatPattern(found->get<std::string>())
-                                            : found->get<std::string>();
+      const std::string pattern =
+          is_format ? FormatPattern(found->get<std::string>()) : found->get<std::string>();
       if (is_format && (pattern.empty() || !options_.formats)) {
         continue;
       }
@@ -497,8 +521,8 @@ class SchemaReader {
 
   Status ReadObject(const Json& json, const std::string& pointer, SchemaId id) {
     ObjectFacts facts;
-    ETCH_ASSIGN_OR_RETURN(bool used, ReadLength(json, pointer, "minProperties", "maxProperties",
-                                                facts.length));
+    ETCH_ASSIGN_OR_RETURN(
+        bool used, ReadLength(json, pointer, "minProperties", "maxProperties", facts.length));
     for (const char* keyword : {"properties", "patternProperties", "dependentRequired"}) {
       const auto found = json.find(keyword);
       if (found == json.end()) {

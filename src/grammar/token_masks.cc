@@ -1,6 +1,6 @@
-// The walk over the trie is a loop over arrays: the state at every depth stands in a list, and a node
-// whose byte leads to no state is skipped with all below it. A step of the machine is a look-up once
-// it is known, so the walk costs a few nanoseconds a node that is reached.
+// The walk over the trie is a loop over arrays: the state at every depth stands in a list, and a
+// node whose byte leads to no state is skipped with all below it. A step of the machine is a
+// look-up once it is known, so the walk costs a few nanoseconds a node that is reached.
 
 #include "grammar/token_masks.h"
 

@@ -1,8 +1,8 @@
 #pragma once
 
-// From bytes to tokens: which tokens of a vocabulary may come next. The vocabulary stands in a trie,
-// which is walked together with the machine; the answer is kept by the machine's state, so that a
-// state that comes again costs nothing.
+// From bytes to tokens: which tokens of a vocabulary may come next. The vocabulary stands in a
+// trie, which is walked together with the machine; the answer is kept by the machine's state, so
+// that a state that comes again costs nothing.
 
 #include <cstdint>
 #include <memory>
@@ -44,15 +44,15 @@ class TokenTrie {
   void Build(const std::vector<std::string>& texts);
 
   int64_t vocab_size_ = 0;
-  std::vector<model::TokenId> ends_;  // sorted
-  std::string texts_;                 // of all tokens
+  std::vector<model::TokenId> ends_;   // sorted
+  std::string texts_;                  // of all tokens
   std::vector<uint32_t> text_begins_;  // (vocab_size + 1)
 
   // By node.
   std::vector<uint8_t> bytes_;
-  std::vector<uint16_t> depths_;         // from 1
-  std::vector<uint32_t> skips_;          // the next node that is not below this one
-  std::vector<uint32_t> token_begins_;   // (nodes + 1): in tokens_
+  std::vector<uint16_t> depths_;        // from 1
+  std::vector<uint32_t> skips_;         // the next node that is not below this one
+  std::vector<uint32_t> token_begins_;  // (nodes + 1): in tokens_
   std::vector<model::TokenId> tokens_;
 };
 

@@ -40,8 +40,8 @@ Result<ConstraintSpec> ReadSpec(Kind kind, const Json& value, std::string_view f
   } else if (value.is_string()) {
     spec.text = value.get<std::string>();
   } else {
-    return Invalid(field, kind == Kind::kJsonSchema ? "the schema is not an object"
-                                                    : "it is not a string");
+    return Invalid(
+        field, kind == Kind::kJsonSchema ? "the schema is not an object" : "it is not a string");
   }
   return spec;
 }

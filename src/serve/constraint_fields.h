@@ -11,8 +11,8 @@
 
 namespace etch::serve {
 
-// Nothing when the request asks for free text; an error beginning with the field's name when a field
-// is wrong or two ask for different things.
+// Nothing when the request asks for free text; an error beginning with the field's name when a
+// field is wrong or two ask for different things.
 Result<std::optional<ConstraintSpec>> ReadConstraint(const nlohmann::json& request);
 
 // The field that an error of a constraint names, or "".

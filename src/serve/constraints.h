@@ -1,7 +1,7 @@
 #pragma once
 
-// The constraints that requests ask for, compiled once and kept while they are used: requests of one
-// schema share its masks.
+// The constraints that requests ask for, compiled once and kept while they are used: requests of
+// one schema share its masks.
 
 #include <list>
 #include <memory>

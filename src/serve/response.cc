@@ -190,7 +190,8 @@ std::string ErrorBody(int status, const std::string& message, const std::string&
                      : status >= 500 ? "server_error"
                                      : "invalid_request_error";
   const Json field = param.empty() ? Json() : Json(param);
-  return Dump({{"error", {{"message", message}, {"type", type}, {"param", field}, {"code", code}}}});
+  return Dump(
+      {{"error", {{"message", message}, {"type", type}, {"param", field}, {"code", code}}}});
 }
 
 }  // namespace etch::serve

@@ -1,5 +1,5 @@
-// Instances are taken from the files as text, so that numbers keep their digits. The files are known
-// to be JSON, which makes finding the end of a value easy.
+// Instances are taken from the files as text, so that numbers keep their digits. The files are
+// known to be JSON, which makes finding the end of a value easy.
 
 #include "grammar/schema_suite.h"
 
@@ -15,7 +15,9 @@
 namespace etch::test {
 namespace {
 
-size_t SkipSpace(const std::string& text, size_t at) { return text.find_first_not_of(" \t\r\n", at); }
+size_t SkipSpace(const std::string& text, size_t at) {
+  return text.find_first_not_of(" \t\r\n", at);
+}
 
 size_t EndOfString(const std::string& text, size_t at) {
   for (++at; text[at] != '"'; ++at) {
@@ -91,8 +93,8 @@ std::vector<SuiteCase> ReadSuite(const std::filesystem::path& archive,
     text << file.rdbuf();
     for (const std::string& one : Items(text.str())) {
       const auto members = Members(one);
-      SuiteCase suite_case{path.stem().string(), Text(members.at("description")),
-                           members.at("schema"), {}};
+      SuiteCase suite_case{
+          path.stem().string(), Text(members.at("description")), members.at("schema"), {}};
       for (const std::string& test : Items(members.at("tests"))) {
         const auto parts = Members(test);
         suite_case.instances.push_back(
