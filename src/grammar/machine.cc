@@ -79,10 +79,6 @@ Machine::Machine(const Program& program) : program_(program) {
 
 bool Machine::is_full() const { return states_.size() > kMaxStates || frames_.size() > kMaxFrames; }
 
-size_t Machine::size_bytes() const {
-  return next_.size() * sizeof(uint32_t) + frames_.size() * sizeof(Frame) * 3 + list_bytes_;
-}
-
 Machine::FrameId Machine::Intern(const Frame& frame) {
   const auto [at, added] = frame_ids_.emplace(frame, static_cast<FrameId>(frames_.size()));
   if (added) {
@@ -108,11 +104,9 @@ StateId Machine::Intern(std::vector<FrameId> frames) {
   if (frames.empty()) {
     return kNoState;
   }
-  const size_t bytes = frames.size() * sizeof(FrameId) + 64;
   const auto [at, added] =
       state_ids_.emplace(std::move(frames), static_cast<StateId>(states_.size()));
   if (added) {
-    list_bytes_ += bytes;
     State state;
     state.frames = &at->first;
     state.accepts =
@@ -126,6 +120,7 @@ StateId Machine::Intern(std::vector<FrameId> frames) {
 StateId Machine::FindNext(StateId state, uint8_t byte) {
   reached_.clear();
   for (const FrameId frame : *states_[state].frames) {
+    ++work_;
     Step(frame, byte);
   }
   const StateId next = Intern(reached_);
@@ -225,7 +220,7 @@ void Machine::StepAutomaton(const Frame& frame, uint8_t byte) {
 void Machine::Enter(uint32_t start, FrameId start_parent) {
   std::vector<std::pair<uint32_t, FrameId>> work = {{start, start_parent}};
   entered_.clear();
-  while (!work.empty() && entered_.size() < 16 * kMaxReadings) {
+  while (!work.empty() && entered_.size() < 4 * kMaxReadings) {
     const auto [index, parent] = work.back();
     work.pop_back();
     const Frame above = frames_[parent];
@@ -233,6 +228,7 @@ void Machine::Enter(uint32_t start, FrameId start_parent) {
         std::ranges::find(entered_, std::pair(index, parent)) != entered_.end()) {
       continue;
     }
+    work_ += 1 + static_cast<int64_t>(entered_.size()) / 64;
     entered_.emplace_back(index, parent);
     const NfaNode& node = program_.nodes[index];
     switch (node.kind) {

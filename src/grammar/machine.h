@@ -39,7 +39,8 @@ class Machine {
   StateId Adopt(const Machine& other, StateId state);
 
   int64_t states() const { return static_cast<int64_t>(states_.size()); }
-  size_t size_bytes() const;
+  // Steps of readings that were not known before, since the machine was made.
+  int64_t work() const { return work_; }
 
  private:
   using FrameId = uint32_t;
@@ -145,8 +146,8 @@ class Machine {
   std::unordered_map<std::vector<FrameId>, StateId, ListHash> state_ids_;
   std::vector<State> states_;
   std::vector<uint32_t> next_;  // (states, 256)
-  size_t list_bytes_ = 0;
   StateId start_ = kNoState;
+  int64_t work_ = 0;
   // Of the step under way.
   std::vector<FrameId> reached_;
   std::vector<std::pair<uint32_t, FrameId>> entered_;

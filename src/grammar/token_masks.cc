@@ -13,6 +13,10 @@ namespace etch::grammar {
 namespace {
 
 constexpr size_t kMaxMaskBytes = 32 << 20;  // of one constraint
+// What one mask may cost, in new steps and states of the machine. A schema takes a few thousand; a
+// grammar that was made to take more loses tokens.
+constexpr int64_t kMaxWalkWork = 3'000'000;
+constexpr int64_t kMaxWalkStates = 30'000;
 constexpr size_t kMaxTokenBytes = UINT16_MAX - 1;
 
 void SetBit(TokenSet& set, model::TokenId token) {
@@ -113,7 +117,12 @@ TokenSet TokenMasks::Walk(uint32_t state, bool drops_space) {
   path_.resize(kMaxTokenBytes + 2, kNoState);
   path_[0] = state;
   const auto nodes = static_cast<uint32_t>(trie_.bytes_.size());
+  const int64_t last_work = machine.work() + kMaxWalkWork;
+  const int64_t last_state = machine.states() + kMaxWalkStates;
   for (uint32_t node = 0; node < nodes;) {
+    if (machine.work() > last_work || machine.states() > last_state) {
+      break;
+    }
     const uint16_t depth = trie_.depths_[node];
     const uint8_t byte = trie_.bytes_[node];
     const uint32_t next = drops_space && depth == 1 && byte == ' '

@@ -113,14 +113,13 @@ TEST(ChatRequest, ReadsConstraints) {
   EXPECT_FALSE(read(R"("response_format":null,"grammar":null)"));
   EXPECT_EQ(read(R"("response_format":{"type":"json_object"})")->kind, Kind::kJsonObject);
   const std::string schema = R"({"type":"integer"})";
-  for (
-      const std::string& field :
-      {R"("response_format":{"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":)" +
-           schema + "}}",
-       R"("response_format":{"type":"json_object","schema":)" + schema + "}",
-       R"("guided_json":)" + schema, R"("json_schema":)" + schema,
-       R"("structured_outputs":{"json":)" + schema + "}",
-       std::string(R"("guided_json":"{\"type\":\"integer\"}")")}) {
+  for (const std::string& field :
+       {R"("response_format":{"type":"json_schema","json_schema":{"name":"n","schema":)" + schema +
+            "}}",
+        R"("response_format":{"type":"json_object","schema":)" + schema + "}",
+        R"("guided_json":)" + schema, R"("json_schema":)" + schema,
+        R"("structured_outputs":{"json":)" + schema + "}",
+        std::string(R"("guided_json":"{\"type\":\"integer\"}")")}) {
     const auto spec = read(field);
     ASSERT_TRUE(spec) << field;
     EXPECT_EQ(spec->kind, Kind::kJsonSchema);

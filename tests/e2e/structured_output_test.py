@@ -1,5 +1,5 @@
-"""Answers held to a schema, pattern or grammar, through the server and `etch run`, judged by Python's
-own json, re and jsonschema."""
+"""Answers held to a schema, pattern or grammar, through the server and `etch run`, judged by
+Python's own json, re and jsonschema."""
 
 import concurrent.futures
 import http.client

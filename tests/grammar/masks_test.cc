@@ -111,6 +111,28 @@ TEST(Masks, AreWhatAcceptSays) {
   }
 }
 
+// An ambiguous grammar, made to have readings without end: masks stay bounded, and right.
+TEST(Masks, OfHostileGrammarsAreBounded) {
+  ETCH_DATA_OR_SKIP(root, "tokenizers");
+  const auto tokenizer = Llama3(root);
+  const TokenTrie trie(*tokenizer, std::ssize(tokenizer->vocabulary().tokens));
+  for (const char* rules :
+       {"root ::= x x x x x x x x x\nx ::= .* y .*\ny ::= [a-z]* z*\nz ::= [^0-9] root | .",
+        "root ::= [a-z] root? [^b]{0,900} x*\nx ::= (\"a\" | [a-z] | . x)+"}) {
+    const auto constraint = grammar::CompileGbnf(rules);
+    ASSERT_TRUE(constraint) << constraint.error().message;
+    const auto masks = std::make_shared<TokenMasks>(*constraint, trie);
+    grammar::Matcher matcher(masks, false);
+    for (const text::TokenId token : Ids(*tokenizer, "hello brave")) {
+      const auto begin = std::chrono::steady_clock::now();
+      matcher.Allowed();
+      EXPECT_LT(Since(begin), 10'000.0);
+      std::cout << fmt::format("hostile mask: {:.0f} ms\n", Since(begin));
+      matcher.Accept(token);
+    }
+  }
+}
+
 // A machine that has grown too large is replaced in the middle of a text.
 TEST(Masks, SurviveTheirMachine) {
   const TokenTrie trie({"", "a", "b", "\"", "[", "]", ","}, {0});
