@@ -9,10 +9,12 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/file.h"
 #include "cli/commands.h"
 #include "cli/loaded_model.h"
 #include "cli/terminal.h"
 #include "engine/generator.h"
+#include "grammar/token_masks.h"
 #include "numerics/sampler.h"
 #include "text/chat_prompt.h"
 #include "text/output_text.h"
@@ -33,6 +35,9 @@ struct Options {
   bool has_seed = false;
   std::vector<std::string> stop;
   engine::Speculation speculation = engine::Speculation::kAuto;
+  std::string json_schema;  // paths; at most one of the three is given
+  std::string grammar;
+  std::string regex;
   bool raw = false;
   bool json = false;
 };
@@ -58,11 +63,12 @@ class Runner {
 
   Status Start() {
     ETCH_TRY(numerics::Validate(options_.sampling));
+    ETCH_TRY(Constrain());
     ETCH_ASSIGN_OR_RETURN(auto session,
                           model_.engine->NewSession({options_.model.context, model_.adapters}));
-    generator_.emplace(
-        *model_.engine, std::move(session),
-        engine::GeneratorOptions{numerics::ToConfig(options_.sampling), 0, options_.speculation});
+    generator_.emplace(*model_.engine, std::move(session),
+                       engine::GeneratorOptions{numerics::ToConfig(options_.sampling), 0,
+                                                options_.speculation, Filter()});
     return {};
   }
 
@@ -76,6 +82,11 @@ class Runner {
           "the prompt is empty and this model has no beginning-of-text token; give -p TEXT");
     }
     Answer answer;
+    if (masks_ != nullptr) {
+      const model::Vocabulary& vocabulary = model_.tokenizer->vocabulary();
+      matcher_.emplace(masks_, !after_text && vocabulary.add_prefix_space &&
+                                   vocabulary.kind == model::TokenizerKind::kSentencePiece);
+    }
     generator_->Begin(std::move(tokens), options_.max_tokens);
     answer.prompt_tokens = generator_->unread();
     auto begin = std::chrono::steady_clock::now();
@@ -90,6 +101,36 @@ class Runner {
   }
 
  private:
+  // Compiles what the answers are held to, if anything.
+  Status Constrain() {
+    const std::string& path =
+        options_.json_schema.empty() ? options_.grammar : options_.json_schema;
+    if (path.empty() && options_.regex.empty()) {
+      return {};
+    }
+    std::string text = options_.regex;
+    if (!path.empty()) {
+      ETCH_ASSIGN_OR_RETURN(text, ReadSmallFile(path, 1 << 20));
+    }
+    auto constraint = !options_.regex.empty()         ? grammar::CompileRegex(text)
+                      : !options_.json_schema.empty() ? grammar::CompileJsonSchema(text)
+                                                      : grammar::CompileGbnf(text);
+    if (!constraint) {
+      return Prefix(path.empty() ? "--regex" : path, constraint.error());
+    }
+    trie_.emplace(*model_.tokenizer, model_.image->config().vocab_size);
+    masks_ = std::make_shared<grammar::TokenMasks>(std::move(*constraint), *trie_);
+    return {};
+  }
+
+  engine::TokenFilter Filter() {
+    if (masks_ == nullptr) {
+      return {};
+    }
+    return {[this] { return numerics::AllowedTokens(matcher_->Allowed()); },
+            [this](TokenId token) { matcher_->Accept(token); }};
+  }
+
   Status Read() {
     const engine::Session& session = generator_->session();
     if (generator_->unread() > session.context() - session.position()) {
@@ -122,6 +163,9 @@ class Runner {
         if (generator_->full()) {
           break;
         }
+        if (generator_->stuck()) {
+          return Fail(ErrorCode::kMismatch, "no token of the vocabulary can go on with the answer");
+        }
         if (const Status status = Pass(); !status) {
           if (status.error().code != ErrorCode::kCancelled) {
             return status;
@@ -130,6 +174,9 @@ class Runner {
           break;
         }
         event = generator_->Draw();
+        if (!event) {
+          continue;  // the constraint leaves nothing to draw
+        }
       }
       if (model_.tokenizer->IsEndOfGeneration(event->token)) {
         answer.finish = "stop";
@@ -137,7 +184,7 @@ class Runner {
       }
       answer.tokens.push_back(event->token);
       put(output.Push(event->token));
-      if (output.stopped()) {
+      if (output.stopped() || (matcher_ && matcher_->is_complete())) {
         answer.finish = "stop";
         break;
       }
@@ -154,6 +201,9 @@ class Runner {
   LoadedModel& model_;
   const Options& options_;
   engine::PassRunner passes_;
+  std::optional<grammar::TokenTrie> trie_;
+  std::shared_ptr<grammar::TokenMasks> masks_;  // matchers share it
+  std::optional<grammar::Matcher> matcher_;     // of the present answer
   std::optional<engine::Generator> generator_;
 };
 
@@ -329,6 +379,14 @@ void AddRun(CLI::App& app, int* exit_code) {
   CLI::Option* seed =
       command->add_option("--seed", options->sampling.seed, "Default: from the clock");
   command->add_option("--stop", options->stop, "End the answer at this text; repeatable");
+  CLI::Option* schema = command->add_option("--json-schema", options->json_schema,
+                                            "Hold answers to the JSON Schema in this file");
+  CLI::Option* rules = command->add_option("--grammar", options->grammar,
+                                           "Hold answers to the GBNF grammar in this file");
+  CLI::Option* regex =
+      command->add_option("--regex", options->regex, "Hold answers to this regular expression");
+  schema->excludes(rules)->excludes(regex);
+  rules->excludes(regex);
   AddSpeculateOption(*command, options->speculation);
   command->add_flag("--raw", options->raw, "No template, no decoration: prompt and continuation");
   command->add_flag("--json", options->json, "Print one JSON object");

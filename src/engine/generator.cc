@@ -3,8 +3,9 @@
 // and so on to the first difference; what the session has read from there on is forgotten. The
 // draws use the same logits, the same random numbers (by index of the drawn token) and the same
 // order as single steps: the integer engine gives the same logits however tokens are cut into
-// passes. The floating-point twin does not promise that, and the reference gains nothing, so kAuto
-// drafts on the cpu backend only.
+// passes. A filter changes nothing in that: it is asked at each draw, with the tokens drawn so far,
+// and a draft that it forbids is a draft that is not drawn. The floating-point twin does not
+// promise that, and the reference gains nothing, so kAuto drafts on the cpu backend only.
 
 #include "engine/generator.h"
 
@@ -68,8 +69,19 @@ std::optional<TokenEvent> Generator::Draw() {
     return std::nullopt;
   }
   const std::span<const int32_t> logits = session_->logits(row_);
+  numerics::AllowedTokens allowed;
+  if (options_.filter.allowed) {
+    allowed = options_.filter.allowed();
+    stuck_ = std::ranges::all_of(allowed, [](uint64_t word) { return word == 0; });
+    if (stuck_) {
+      return std::nullopt;
+    }
+  }
   const TokenId token =
-      numerics::Sample(logits, options_.sampling, drawn_++, options_.stream, tables_);
+      numerics::Sample(logits, options_.sampling, drawn_++, options_.stream, tables_, allowed);
+  if (options_.filter.accept) {
+    options_.filter.accept(token);
+  }
   const bool foreseen =
       row_ < std::ssize(proposal_) && proposal_[static_cast<size_t>(row_)] == token;
   if (row_ < std::ssize(proposal_)) {

@@ -18,6 +18,7 @@
 // decides whether the logits behind it are at hand already.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -37,10 +38,20 @@ struct TokenEvent {
   std::span<const int32_t> logits;
 };
 
+// What holds a text to a constraint: asked before every draw, told every token that was drawn. One
+// sequence's own; called on the thread that draws.
+struct TokenFilter {
+  // The tokens that may be drawn now, a bit a token of the vocabulary; valid until the next call.
+  // All zero when there is none. Unset: every token.
+  std::function<numerics::AllowedTokens()> allowed = nullptr;
+  std::function<void(TokenId)> accept = nullptr;
+};
+
 struct GeneratorOptions {
   numerics::SamplingConfig sampling;
   uint32_t stream = 0;  // which of a request's parallel choices this is
   Speculation speculation = Speculation::kAuto;
+  TokenFilter filter = {};
 };
 
 struct SpeculationCounts {
@@ -64,6 +75,8 @@ class Generator {
   std::optional<TokenEvent> Draw();
   // No place is left for the last token; nothing more can be drawn.
   bool full() const { return !drawable_ && session_->position() == session_->context(); }
+  // The filter allows no token; nothing more can be drawn.
+  bool stuck() const { return stuck_; }
   // After the caller stops drawing: the session forgets what is not part of the text, and the last
   // token, which no pass without speculation would have read.
   void Settle();
@@ -97,6 +110,7 @@ class Generator {
   int64_t drafted_ = 0;
   int64_t row_ = 0;        // of the logits that the next token is drawn from
   bool drawable_ = false;  // these logits are at hand
+  bool stuck_ = false;
 };
 
 // Passes over generators of one engine, and what they cost.

@@ -249,5 +249,34 @@ TEST_F(GeneratorTest, OtherBackendsDraftOnlyWhenTold) {
   EXPECT_GT(texts[1].counts.drafted, 0);
 }
 
+// A filter that depends on what was drawn before: an odd token after an even one. Drafts that it
+// forbids are never drawn, and the text is that of single steps.
+TEST_F(GeneratorTest, AFilterHoldsWithAndWithoutDrafts) {
+  for (const numerics::SamplingParams& sampling : {kGreedy, kSampled, kCold}) {
+    std::vector<Text> texts;
+    for (const Speculation speculation : {Speculation::kOff, Speculation::kAlways}) {
+      auto session = engine_->NewSession({});
+      ASSERT_TRUE(session);
+      bool odd = false;
+      std::vector<uint64_t> mask((engine_->image().config().vocab_size + 63) / 64);
+      GeneratorOptions options{numerics::ToConfig(sampling), 3, speculation, {}};
+      options.filter.allowed = [&] {
+        mask.assign(mask.size(), odd ? 0xAAAAAAAAAAAAAAAAU : 0x5555555555555555U);
+        return numerics::AllowedTokens(mask);
+      };
+      options.filter.accept = [&](TokenId token) { odd = token % 2 == 0; };
+      Generator generator(*engine_, std::move(*session), options);
+      generator.Begin(PromptOf(20), 60);
+      PassRunner passes(*engine_);
+      Continue(passes, generator, 60, texts.emplace_back());
+      for (size_t index = 0; index < texts.back().tokens.size(); ++index) {
+        ASSERT_EQ(texts.back().tokens[index] % 2, static_cast<TokenId>(index % 2));
+      }
+    }
+    ExpectSame(texts[1], texts[0]);
+    EXPECT_GT(texts[1].counts.drafted, 0);
+  }
+}
+
 }  // namespace
 }  // namespace etch::engine

@@ -195,9 +195,10 @@ bool Scheduler::State::Admit() {
       Finish(entry, FinishReason::kFailed, &session.error());
       continue;
     }
-    entry.generator = std::make_unique<Generator>(
-        engine, std::move(*session),
-        GeneratorOptions{entry.request.sampling, entry.request.stream, options.speculation});
+    entry.generator =
+        std::make_unique<Generator>(engine, std::move(*session),
+                                    GeneratorOptions{entry.request.sampling, entry.request.stream,
+                                                     options.speculation, entry.request.filter});
     entry.generator->Begin(std::move(entry.request.prompt), entry.request.max_tokens);
     if (entry.request.on_start) {
       entry.request.on_start();
@@ -239,6 +240,13 @@ bool Scheduler::State::Advance(Running& entry) {
     if (IsEnding(entry.id)) {  // not one token more, though drafts may have made some sure
       return true;
     }
+  }
+  if (entry.generator->stuck()) {
+    const Error error{ErrorCode::kMismatch,
+                      "no token of the vocabulary can go on with the text that the constraint asks "
+                      "for"};
+    Finish(entry, FinishReason::kFailed, &error);
+    return false;
   }
   return true;
 }

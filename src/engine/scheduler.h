@@ -29,6 +29,8 @@ struct Request {
   int64_t context = 0;              // 0: the engine's default
   std::vector<TokenId> end_tokens;  // sorted; one of these ends the answer and is not reported
 
+  TokenFilter filter = {};  // what the answer is held to; called on the scheduler's thread
+
   // Called once, on the scheduler's thread, when the request stops waiting; may be empty.
   std::function<void()> on_start;
   // Called on the scheduler's thread for every token, in order (the event's logits are valid during

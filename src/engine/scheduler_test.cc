@@ -246,6 +246,22 @@ TEST_F(SchedulerTest, FailsARequestWhoseSessionCannotBeMade) {
   EXPECT_NE(outcome.error.find("context"), std::string::npos);
 }
 
+TEST_F(SchedulerTest, FailsARequestThatItsFilterLeavesNoToken) {
+  Scheduler scheduler(*engine_, {});
+  Request request = MakeRequest({1}, 10, 1);
+  int drawn = 0;
+  std::vector<uint64_t> mask(2, 0);
+  request.filter.allowed = [&] {
+    mask[0] = drawn < 3 ? uint64_t{1} << 7 : 0;
+    return numerics::AllowedTokens(mask);
+  };
+  request.filter.accept = [&](TokenId token) { drawn += token == 7 ? 1 : 0; };
+  const Outcome outcome = Start(scheduler, std::move(request)).get();
+  EXPECT_EQ(outcome.reason, FinishReason::kFailed);
+  EXPECT_NE(outcome.error.find("no token"), std::string::npos);
+  EXPECT_EQ(drawn, 3);
+}
+
 TEST_F(SchedulerTest, StoppingCancelsWhatRuns) {
   std::future<Outcome> outcome;
   {

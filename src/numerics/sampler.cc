@@ -21,12 +21,19 @@ bool Before(const Candidate& a, const Candidate& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
 }
 
-// Every token whose weight is not zero, best first, at most top_k.
+bool IsAllowed(AllowedTokens allowed, size_t token) {
+  return allowed.empty() || (allowed[token / 64] >> (token % 64) & 1) != 0;
+}
+
+// Every allowed token whose weight is not zero, best first, at most top_k.
 std::vector<Candidate> Candidates(std::span<const int32_t> logits, const SamplingConfig& config,
-                                  const FunctionTables& tables) {
-  const int64_t largest = *std::max_element(logits.begin(), logits.end());
+                                  const FunctionTables& tables, AllowedTokens allowed) {
+  const int64_t largest = logits[static_cast<size_t>(Greedy(logits, allowed))];
   std::vector<Candidate> candidates;
   for (size_t token = 0; token < logits.size(); ++token) {
+    if (!IsAllowed(allowed, token)) {
+      continue;
+    }
     const auto gap = static_cast<uint64_t>(largest - logits[token]);  // < 2^32; times < 2^24
     const uint64_t distance = (gap * config.inverse_temperature) >> kPoint;
     const auto weight = static_cast<uint32_t>(Exp2Negative(static_cast<int64_t>(distance), tables));
@@ -116,16 +123,26 @@ SamplingConfig ToConfig(const SamplingParams& params) {
   return config;
 }
 
-int32_t Greedy(std::span<const int32_t> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+int32_t Greedy(std::span<const int32_t> logits, AllowedTokens allowed) {
+  if (allowed.empty()) {
+    return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  }
+  size_t best = logits.size();
+  for (size_t token = 0; token < logits.size(); ++token) {
+    if (IsAllowed(allowed, token) && (best == logits.size() || logits[token] > logits[best])) {
+      best = token;
+    }
+  }
+  ETCH_CHECK(best < logits.size(), "no token is allowed");
+  return static_cast<int32_t>(best);
 }
 
 int32_t Sample(std::span<const int32_t> logits, const SamplingConfig& config, uint64_t step,
-               uint32_t stream, const FunctionTables& tables) {
+               uint32_t stream, const FunctionTables& tables, AllowedTokens allowed) {
   if (config.greedy) {
-    return Greedy(logits);
+    return Greedy(logits, allowed);
   }
-  std::vector<Candidate> candidates = Candidates(logits, config, tables);
+  std::vector<Candidate> candidates = Candidates(logits, config, tables, allowed);
   Truncate(config, candidates);
   const std::array<uint32_t, 4> random =
       Philox({static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32), stream, 0},

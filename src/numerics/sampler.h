@@ -39,12 +39,16 @@ struct SamplingConfig {
 };
 SamplingConfig ToConfig(const SamplingParams& params);
 
-// The lowest token id among the largest logits. logits: R32, not empty.
-int32_t Greedy(std::span<const int32_t> logits);
+// Tokens that may be chosen: bit t % 64 of word t / 64. Empty: all of them. At least one token must
+// be allowed.
+using AllowedTokens = std::span<const uint64_t>;
+
+// The lowest token id among the largest logits of allowed tokens. logits: R32, not empty.
+int32_t Greedy(std::span<const int32_t> logits, AllowedTokens allowed = {});
 
 // Draws a token. `step` counts the tokens drawn for this request, `stream` its parallel choices
 // (n): the random number depends on (seed, step, stream) and nothing else.
 int32_t Sample(std::span<const int32_t> logits, const SamplingConfig& config, uint64_t step,
-               uint32_t stream, const FunctionTables& tables);
+               uint32_t stream, const FunctionTables& tables, AllowedTokens allowed = {});
 
 }  // namespace etch::numerics

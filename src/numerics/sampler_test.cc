@@ -153,5 +153,24 @@ TEST(Sampler, SumsReachTheirBounds) {
   EXPECT_EQ(Sample(flat, config, 3, 0, kTables), static_cast<int32_t>(target >> kExp2Bits));
 }
 
+// A mask is as if the other tokens were not in the vocabulary.
+TEST(Sampler, ChoosesAmongAllowedTokens) {
+  const std::vector<int32_t> logits = {5 << 16, 9 << 16, 9 << 16, INT32_MIN, 1 << 16, 4 << 16};
+  const std::vector<uint64_t> mask = {0b110001};
+  EXPECT_EQ(Greedy(logits, mask), 0);
+  EXPECT_EQ(Greedy(logits, std::vector<uint64_t>{0b001000}), 3);
+  const std::vector<int32_t> left = {5 << 16, 1 << 16, 4 << 16};
+  const std::vector<int32_t> names = {0, 4, 5};
+  for (const SamplingParams& params :
+       {SamplingParams{2.0, 0, 1.0, 0.0, 5}, SamplingParams{2.0, 2, 1.0, 0.0, 6},
+        SamplingParams{1.0, 0, 0.6, 0.0, 7}, SamplingParams{1.0, 0, 1.0, 0.3, 8}}) {
+    for (uint64_t step = 0; step < 200; ++step) {
+      const int32_t token = Sample(logits, ToConfig(params), step, 1, kTables, mask);
+      const int32_t expected = Sample(left, ToConfig(params), step, 1, kTables);
+      EXPECT_EQ(token, names[static_cast<size_t>(expected)]);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace etch::numerics

@@ -68,6 +68,7 @@ struct Prepared {
   std::vector<engine::ActiveAdapter> adapters;
   Prompts prompts;
   int64_t prompt_tokens = 0;
+  std::shared_ptr<grammar::TokenMasks> masks;  // null: free text
 };
 
 Result<Prepared> Prepare(const Service& service, const Caller& caller, const std::string& body,
@@ -76,6 +77,9 @@ Result<Prepared> Prepare(const Service& service, const Caller& caller, const std
   ETCH_ASSIGN_OR_RETURN(out.request, chat ? ParseChatRequest(body) : ParseCompletionRequest(body));
   ETCH_ASSIGN_OR_RETURN(out.adapters, FindAdapters(service, caller, out.request.model));
   ETCH_ASSIGN_OR_RETURN(out.prompts, EncodePrompts(service, out.request));
+  if (out.request.constraint) {
+    ETCH_ASSIGN_OR_RETURN(out.masks, service.constraints.Find(*out.request.constraint));
+  }
   const int64_t limit = caller.tenant() != nullptr ? caller.tenant()->limits.context : 0;
   const int64_t context = service.engine.info().context;
   out.request.context = limit > 0 ? std::min(limit, context) : context;
@@ -175,8 +179,8 @@ tl::expected<Completion, Refused> StartCompletion(Service& service, const Caller
   };
   const uint64_t seed = request.has_seed ? request.sampling.seed : RandomSeed();
   Result<Generation> generation =
-      StartGeneration(request, prepared->prompts, prepared->adapters, seed, service.tokenizer,
-                      service.scheduler, deliver);
+      StartGeneration(request, prepared->prompts, prepared->adapters, prepared->masks, seed,
+                      service.tokenizer, service.scheduler, deliver);
   if (!generation) {
     out.admission.Return();
     return tl::unexpected(FromError(generation.error()));

@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "serve/completion.h"
+#include "serve/constraint_fields.h"
 #include "serve/peer_stream.h"
 #include "serve/request_log.h"
 #include "serve/response.h"
@@ -217,7 +218,7 @@ void Connection::End(const Completion* completion) {
 
 void Connection::Refuse(int status, const std::string& message, const std::string& code,
                         const std::string& reason) {
-  reply_ = {status, ErrorBody(status, message, code)};
+  reply_ = {status, ErrorBody(status, message, code, std::string(ConstraintField(message)))};
   // The message about a body that is no JSON quotes from it, and prompts are not logged.
   exchange_.log.error = code == ErrorCodeName(ErrorCode::kMalformed) ? code : message;
   service_.metrics.Rejected(exchange_.caller.tenant_name(), reason);

@@ -9,11 +9,13 @@ struct Choice {
       : output(tokenizer, request.stop, !request.is_chat()) {}
 
   text::OutputText output;
+  std::optional<grammar::Matcher> matcher;
   bool stopped = false;
 };
 
-engine::Request MakeRequest(const CompletionRequest& request, uint64_t seed, int64_t index,
-                            const text::Tokenizer& tokenizer,
+engine::Request MakeRequest(const CompletionRequest& request,
+                            const std::shared_ptr<grammar::TokenMasks>& masks, uint64_t seed,
+                            int64_t index, const text::Tokenizer& tokenizer,
                             const std::function<void(Piece)>& deliver) {
   engine::Request out;
   numerics::SamplingParams sampling = request.sampling;
@@ -24,6 +26,15 @@ engine::Request MakeRequest(const CompletionRequest& request, uint64_t seed, int
   out.end_tokens = tokenizer.vocabulary().end_of_generation;
   out.context = request.context;
   auto choice = std::make_shared<Choice>(tokenizer, request);
+  if (masks != nullptr) {
+    // Where the text loses the space that SentencePiece puts first, the constraint sees none.
+    const model::Vocabulary& vocabulary = tokenizer.vocabulary();
+    const bool drops_space = request.is_chat() && vocabulary.add_prefix_space &&
+                             vocabulary.kind == model::TokenizerKind::kSentencePiece;
+    choice->matcher.emplace(masks, drops_space);
+    out.filter.allowed = [choice] { return choice->matcher->Allowed(); };
+    out.filter.accept = [choice](engine::TokenId token) { choice->matcher->Accept(token); };
+  }
   out.on_start = [index, deliver] {
     Piece piece;
     piece.choice = index;
@@ -41,7 +52,9 @@ engine::Request MakeRequest(const CompletionRequest& request, uint64_t seed, int
                                engine::TopLogprobs(event.logits, top)});
     }
     deliver(std::move(piece));
-    choice->stopped = choice->output.stopped();
+    // Nothing but an end may follow: no pass is needed to find it.
+    choice->stopped =
+        choice->output.stopped() || (choice->matcher && choice->matcher->is_complete());
     return !choice->stopped;
   };
   out.on_finish = [choice, index, deliver](engine::FinishReason reason, const Error* error) {
@@ -61,14 +74,15 @@ engine::Request MakeRequest(const CompletionRequest& request, uint64_t seed, int
 Result<Generation> StartGeneration(const CompletionRequest& request,
                                    const std::vector<std::vector<engine::TokenId>>& prompts,
                                    const std::vector<engine::ActiveAdapter>& adapters,
-                                   uint64_t seed, const text::Tokenizer& tokenizer,
-                                   engine::Scheduler& scheduler,
+                                   const std::shared_ptr<grammar::TokenMasks>& masks, uint64_t seed,
+                                   const text::Tokenizer& tokenizer, engine::Scheduler& scheduler,
                                    const std::function<void(Piece)>& deliver) {
   Generation generation;
   for (const std::vector<engine::TokenId>& prompt : prompts) {
     generation.prompt_tokens += std::ssize(prompt);
     for (int64_t copy = 0; copy < request.choices; ++copy) {
-      engine::Request one = MakeRequest(request, seed, generation.choices++, tokenizer, deliver);
+      engine::Request one =
+          MakeRequest(request, masks, seed, generation.choices++, tokenizer, deliver);
       one.prompt = prompt;
       one.adapters = adapters;
       const Result<uint64_t> id = scheduler.Submit(std::move(one));

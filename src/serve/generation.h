@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/scheduler.h"
+#include "grammar/token_masks.h"
 #include "serve/request.h"
 #include "text/output_text.h"
 
@@ -39,13 +40,14 @@ struct Generation {
   int64_t choices = 0;
 };
 
-// Submits every choice of `request`, one scheduler request each. `deliver` is called on the
+// Submits every choice of `request`, one scheduler request each. `masks`: what the answers are held
+// to, or null. `deliver` is called on the
 // scheduler's thread. On an error nothing is left running.
 Result<Generation> StartGeneration(const CompletionRequest& request,
                                    const std::vector<std::vector<engine::TokenId>>& prompts,
                                    const std::vector<engine::ActiveAdapter>& adapters,
-                                   uint64_t seed, const text::Tokenizer& tokenizer,
-                                   engine::Scheduler& scheduler,
+                                   const std::shared_ptr<grammar::TokenMasks>& masks, uint64_t seed,
+                                   const text::Tokenizer& tokenizer, engine::Scheduler& scheduler,
                                    const std::function<void(Piece)>& deliver);
 
 }  // namespace etch::serve

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "serve/constraint_fields.h"
+
 namespace etch::serve {
 namespace {
 
@@ -150,16 +152,6 @@ Status RefuseUnsupported(const Json& json) {
   if (const Json* bias = Field(json, "logit_bias"); bias != nullptr && !bias->empty()) {
     return refuse("logit_bias");
   }
-  const Json* format = Field(json, "response_format");
-  if (format != nullptr) {
-    std::string type;
-    if (format->is_object()) {
-      ETCH_TRY(ReadString(*format, "type", type));
-    }
-    if (type != "text") {
-      return refuse("response_format other than text");
-    }
-  }
   bool echo = false;
   ETCH_TRY(ReadBool(json, "echo", echo));
   return echo ? Status(refuse("echo")) : Status();
@@ -195,6 +187,7 @@ Status ReadCommon(const Json& json, CompletionRequest& request) {
                         ReadInteger(json, "n", 1, kMaxChoices));
   request.choices = choices.value_or(1);
   ETCH_TRY(ReadStop(json, request));
+  ETCH_ASSIGN_OR_RETURN(request.constraint, ReadConstraint(json));
   ETCH_TRY(ReadBool(json, "stream", request.stream));
   if (const Json* options = Field(json, "stream_options")) {
     if (!options->is_object()) {

@@ -20,6 +20,16 @@ namespace etch::serve {
 // One prompt of /v1/completions: text, or token ids.
 using Prompt = std::variant<std::string, std::vector<model::TokenId>>;
 
+// What an answer must be.
+struct ConstraintSpec {
+  enum class Kind { kJsonObject, kJsonSchema, kRegex, kGrammar, kChoice };
+
+  Kind kind = Kind::kJsonObject;
+  std::string text;                  // the schema, pattern or grammar
+  std::vector<std::string> choices;  // kChoice
+  std::string field;                 // of the request, for errors
+};
+
 struct CompletionRequest {
   std::string model;                        // empty: the base
   std::vector<text::ChatMessage> messages;  // /v1/chat/completions
@@ -33,6 +43,7 @@ struct CompletionRequest {
   bool include_usage = false;
   bool logprobs = false;
   int64_t top_logprobs = 0;
+  std::optional<ConstraintSpec> constraint;
   int64_t context = 0;  // tokens of prompt and answer, not of the body: 0 is the engine's default
 
   bool is_chat() const { return !messages.empty(); }
@@ -44,7 +55,7 @@ inline constexpr size_t kMaxStopStrings = 16;
 inline constexpr int kMaxJsonDepth = 64;
 
 // kMalformed for what is not JSON; kInvalidArgument naming the field for what is out of range;
-// kUnsupported for what Etch does not do (tools, response_format …).
+// kUnsupported for what Etch does not do (tools …).
 Result<CompletionRequest> ParseChatRequest(std::string_view body);
 Result<CompletionRequest> ParseCompletionRequest(std::string_view body);
 

@@ -82,15 +82,55 @@ TEST(ChatRequest, NamesTheFieldThatIsWrong) {
       {R"("top_logprobs":21)", "top_logprobs"},
       {R"("model":5)", "model"},
       {R"("tools":[{}])", "tools"},
-      {R"("response_format":{"type":"json_object"})", "response_format"},
-      {R"("response_format":{"type":1})", "type"},
-      {R"("response_format":5)", "response_format"},
+      {R"("response_format":{"type":1})", "response_format: "},
+      {R"("response_format":5)", "response_format: "},
+      {R"("response_format":{"type":"structural_tag"})", "structural_tag"},
+      {R"("response_format":{"type":"json_schema"})", "response_format: json_schema has no schema"},
+      {R"("response_format":{"type":"json_schema","json_schema":{"schema":5}})", "not an object"},
+      {R"("guided_regex":5)", "guided_regex: it is not a string"},
+      {R"("guided_choice":[])", "guided_choice: "},
+      {R"("guided_choice":[5])", "guided_choice: a choice"},
+      {R"("structured_outputs":5)", "structured_outputs: "},
+      {R"("structured_outputs":{"regex":"a","json":{}})", "more than one"},
+      {R"("structured_outputs":{"structural_tag":"a"})", "structural_tag"},
+      {R"("grammar":"root ::= \"a\"","guided_regex":"a")", "grammar: guided_regex asks"},
       {R"("frequency_penalty":0.5)", "frequency_penalty"},
       {R"("logit_bias":{"5":1})", "logit_bias"}};
   for (const auto& [field, name] : cases) {
     EXPECT_NE(ChatError(WithField(field)).find(name), std::string::npos)
         << field << " → " << ChatError(WithField(field));
   }
+}
+
+TEST(ChatRequest, ReadsConstraints) {
+  using Kind = ConstraintSpec::Kind;
+  const auto read = [](std::string_view field) {
+    const auto request = ParseChatRequest(WithField(field));
+    EXPECT_TRUE(request) << field << ": " << (request ? "" : request.error().message);
+    return request ? request->constraint : std::nullopt;
+  };
+  EXPECT_FALSE(read(R"("response_format":{"type":"text"})"));
+  EXPECT_FALSE(read(R"("response_format":null,"grammar":null)"));
+  EXPECT_EQ(read(R"("response_format":{"type":"json_object"})")->kind, Kind::kJsonObject);
+  const std::string schema = R"({"type":"integer"})";
+  for (const std::string& field :
+       {R"("response_format":{"type":"json_schema","json_schema":{"name":"n","schema":)" + schema +
+            "}}",
+        R"("response_format":{"type":"json_object","schema":)" + schema + "}",
+        R"("guided_json":)" + schema, R"("json_schema":)" + schema,
+        R"("structured_outputs":{"json":)" + schema + "}",
+        std::string(R"("guided_json":"{\"type\":\"integer\"}")")}) {
+    const auto spec = read(field);
+    ASSERT_TRUE(spec) << field;
+    EXPECT_EQ(spec->kind, Kind::kJsonSchema);
+    EXPECT_EQ(spec->text, schema);
+  }
+  EXPECT_EQ(read(R"("guided_regex":"a+")")->text, "a+");
+  EXPECT_EQ(read(R"("structured_outputs":{"regex":"a+"})")->kind, Kind::kRegex);
+  EXPECT_EQ(read(R"("guided_grammar":"g")")->kind, Kind::kGrammar);
+  EXPECT_EQ(read(R"("grammar":"g")")->kind, Kind::kGrammar);
+  EXPECT_EQ(read(R"("structured_outputs":{"json_object":true})")->kind, Kind::kJsonObject);
+  EXPECT_EQ(read(R"("guided_choice":["a","b"])")->choices, (std::vector<std::string>{"a", "b"}));
 }
 
 TEST(ChatRequest, RefusesBrokenMessages) {

@@ -180,7 +180,8 @@ int HttpStatus(ErrorCode code) {
   }
 }
 
-std::string ErrorBody(int status, const std::string& message, const std::string& code) {
+std::string ErrorBody(int status, const std::string& message, const std::string& code,
+                      const std::string& param) {
   const char* type = status == 401   ? "authentication_error"
                      : status == 403 ? "permission_error"
                      : status == 404 ? "not_found_error"
@@ -188,8 +189,9 @@ std::string ErrorBody(int status, const std::string& message, const std::string&
                      : status == 503 ? "unavailable_error"
                      : status >= 500 ? "server_error"
                                      : "invalid_request_error";
+  const Json field = param.empty() ? Json() : Json(param);
   return Dump(
-      {{"error", {{"message", message}, {"type", type}, {"param", nullptr}, {"code", code}}}});
+      {{"error", {{"message", message}, {"type", type}, {"param", field}, {"code", code}}}});
 }
 
 }  // namespace etch::serve

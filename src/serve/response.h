@@ -57,6 +57,8 @@ std::string ModelBody(const std::string& id, const std::string& parent, int64_t 
 
 // HTTP status and body of an error.
 int HttpStatus(ErrorCode code);
-std::string ErrorBody(int status, const std::string& message, const std::string& code);
+// `param`: the field of the request that was wrong, if it is known.
+std::string ErrorBody(int status, const std::string& message, const std::string& code,
+                      const std::string& param = "");
 
 }  // namespace etch::serve

@@ -70,6 +70,7 @@ struct Server::Impl {
       : options(options_in),
         tokenizer(std::move(tokenizer_in)),
         adapters(engine_in.image().config(), engine_in.image().name()),
+        constraints(*tokenizer, engine_in.image().config().vocab_size),
         engine(engine_in),
         metrics(engine_in.image().name()) {}
 
@@ -80,6 +81,7 @@ struct Server::Impl {
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::optional<text::ChatTemplate> chat_template;
   AdapterRegistry adapters;
+  ConstraintCache constraints;
   std::vector<std::string> adapter_names;
   engine::Engine& engine;
   std::unique_ptr<Tenancy> tenancy;  // null without tenants
@@ -169,8 +171,9 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
                           .count();
   impl->service.emplace(Service{engine, impl->options, *impl->tokenizer,
                                 impl->chat_template ? &*impl->chat_template : nullptr,
-                                impl->adapters, *impl->scheduler, *impl->access, impl->metrics,
-                                impl->tenancy.get(), now, impl->answering});
+                                impl->adapters, *impl->scheduler, impl->constraints,
+                                *impl->access, impl->metrics, impl->tenancy.get(), now,
+                                impl->answering});
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 

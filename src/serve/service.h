@@ -10,6 +10,7 @@
 
 #include "engine/scheduler.h"
 #include "serve/access.h"
+#include "serve/constraints.h"
 #include "serve/metrics.h"
 #include "serve/registry.h"
 #include "serve/server.h"
@@ -27,6 +28,7 @@ struct Service {
   const text::ChatTemplate* chat_template;  // null when the model has none
   AdapterRegistry& adapters;
   engine::Scheduler& scheduler;
+  ConstraintCache& constraints;
   const Access& access;
   Metrics& metrics;
   Tenancy* tenancy;                 // null without tenants
