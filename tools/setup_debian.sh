@@ -14,7 +14,8 @@ set -euo pipefail
 build=(build-essential g++ cmake ninja-build pkg-config ca-certificates curl python3
   libfmt-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libexpected-dev libpcre2-dev
   libboost1.81-dev libxxhash-dev libopenblas-dev libssl-dev libsqlite3-dev)
-test=(git libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev clang-format-19
+test=(git python3-jsonschema libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
+  clang-format-19
   verilator iverilog yosys
   qemu-user libopenmpi-dev openmpi-bin haproxy systemd)
 all=(clang-19 clang-tidy-19 libclang-rt-19-dev python3-torch lintian)
