@@ -40,7 +40,7 @@ class ChipTools(Case):
     def run_tool(self, *command):
         """Runs a tool in the chip's folder, where its memories are found; returns what it says."""
         done = subprocess.run([*map(str, command)], cwd=self.chip, capture_output=True, text=True,
-                              timeout=300, stdin=subprocess.DEVNULL)
+                              timeout=900, stdin=subprocess.DEVNULL)
         self.assertEqual(done.returncode, 0, done.stdout[-4000:] + done.stderr[-4000:])
         return done.stdout + done.stderr
 

@@ -63,24 +63,24 @@ module etch_bank #(
   endfunction
 
   // Stage 2, lane by lane.
-  logic [BANK-1:0] tables;
-  logic [SUM_BITS*BANK-1:0] sums, kept;
+  logic [SUM_BITS*BANK-1:0] kept;
 
   for (genvar lane = 0; lane < BANK; lane++) begin : gen_lane
+    logic in_second_table;
     logic [3:0] select;
     logic signed [PRODUCT_BITS-1:0] product;
-    logic signed [SUM_BITS-1:0] next_sum;
-    assign select = {tables[lane], code_word[3*lane+:3]};
+    logic signed [SUM_BITS-1:0] sum, next_sum;
+    assign select = {in_second_table, code_word[3*lane+:3]};
     always_comb begin
       product = '0;
       for (int level = 0; level < 16; level++) begin
         product = product | (products[PRODUCT_BITS*level+:PRODUCT_BITS] & {PRODUCT_BITS{select == 4'(level)}});
       end
-      next_sum = $signed(sums[SUM_BITS*lane+:SUM_BITS]) + SUM_BITS'(product);
+      next_sum = sum + SUM_BITS'(product);
     end
     always_ff @(posedge clk) begin
-      if (s1_first) tables[lane] <= !w6 && param_word[6*lane+5];
-      if (s2_valid || rst) sums[SUM_BITS*lane+:SUM_BITS] <= s2_last || rst ? '0 : next_sum;
+      if (s1_first) in_second_table <= !w6 && param_word[6*lane+5];
+      if (s2_valid || rst) sum <= s2_last || rst ? '0 : next_sum;
       if (s2_last) kept[SUM_BITS*lane+:SUM_BITS] <= next_sum;
     end
   end
