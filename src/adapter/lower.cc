@@ -20,8 +20,11 @@
 // A row: scale = max |row| / 127 as a Scale16, codes rounded to nearest and clamped. Ranks are
 // padded with zeros to a multiple of 32, one group of W8 columns.
 
+#include <xxhash.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <optional>
 
 #include "adapter/adapter.h"
@@ -35,54 +38,55 @@ using numerics::WeightFormat;
 
 constexpr int kNormExponent = 4;  // norms of A's rows lie in [2^3, 2^4)
 
-// A matrix of doubles, row by row.
-struct Matrix {
-  int64_t rows = 0;
-  int64_t cols = 0;
-  std::vector<double> values;
+// Rounds value / scale half away from zero and clamps, for scale > 0. Written so that the compiler
+// makes vectors of the loops around it.
+int32_t ToCode(double value, double scale) {
+  const double quotient = std::min(std::abs(value) / scale, 127.0);
+  auto code = static_cast<int32_t>(quotient);
+  code += quotient - static_cast<double>(code) >= 0.5 ? 1 : 0;
+  return value < 0.0 ? -code : code;
+}
 
-  Matrix(int64_t n_rows, int64_t n_cols)
-      : rows(n_rows), cols(n_cols), values(static_cast<size_t>(n_rows * n_cols)) {}
-  double& At(int64_t row, int64_t col) { return values[static_cast<size_t>(row * cols + col)]; }
-  double At(int64_t row, int64_t col) const {
-    return values[static_cast<size_t>(row * cols + col)];
-  }
-};
+// A zeroed W8 matrix whose rows are packed one by one, each once.
+class W8Matrix {
+ public:
+  W8Matrix(int64_t rows, int64_t cols)
+      : tile_bytes_(numerics::TileBytes(WeightFormat::kW8, cols)),
+        packed_(static_cast<size_t>(numerics::WeightBytes(WeightFormat::kW8, rows, cols))) {}
 
-void PackRow(const Matrix& matrix, int64_t row, std::span<std::byte> tile) {
-  double largest = 0.0;
-  for (int64_t col = 0; col < matrix.cols; ++col) {
-    largest = std::max(largest, std::abs(matrix.At(row, col)));
-  }
-  const numerics::Scale16 scale16 = numerics::ToScale16(largest / 127.0);
-  const double scale = numerics::FromScale16(scale16);
-  if (scale == 0.0) {
-    return;
-  }
-  const int64_t lane = row % numerics::kTileRows;
-  numerics::PackRowScale(tile, lane, scale16);
-  for (int64_t group = 0; group < numerics::GroupCount(matrix.cols); ++group) {
-    numerics::RowGroup packed;
-    const int64_t begin = group * numerics::kGroup;
-    const int64_t count = std::min(numerics::kGroup, matrix.cols - begin);
-    for (int64_t col = 0; col < count; ++col) {
-      const double code = std::round(matrix.At(row, begin + col) / scale);
-      packed.codes[static_cast<size_t>(col)] = static_cast<int8_t>(std::clamp(code, -127.0, 127.0));
+  // The first values of `row`; the rest of it is zero.
+  void PackRow(int64_t row, std::span<const double> values) {
+    double largest = 0.0;
+    for (const double value : values) {
+      largest = std::max(largest, std::abs(value));
     }
-    numerics::PackGroup(WeightFormat::kW8, matrix.cols, tile, lane, group, packed);
+    const numerics::Scale16 scale16 = numerics::ToScale16(largest / 127.0);
+    const double scale = numerics::FromScale16(scale16);
+    if (scale == 0.0) {
+      return;
+    }
+    const int64_t lane = row % numerics::kTileRows;
+    const auto tile = std::span(packed_).subspan(
+        static_cast<size_t>(row / numerics::kTileRows * tile_bytes_),
+        static_cast<size_t>(tile_bytes_));
+    numerics::PackRowScale(tile, lane, scale16);
+    codes_.resize((values.size() + 3) / 4 * 4);
+    for (size_t index = 0; index < values.size(); ++index) {
+      codes_[index] = static_cast<int8_t>(ToCode(values[index], scale));
+    }
+    // numerics/weights.h: four columns of a row stand together, 64 bytes from the next four.
+    std::byte* out = tile.data() + numerics::kTileHeaderBytes + 4 * lane;
+    for (size_t index = 0; index < codes_.size(); index += 4) {
+      std::memcpy(out + index * 16, &codes_[index], 4);
+    }
   }
-}
+  std::vector<std::byte> Take() { return std::move(packed_); }
 
-std::vector<std::byte> PackW8(const Matrix& matrix) {
-  std::vector<std::byte> packed(
-      static_cast<size_t>(numerics::WeightBytes(WeightFormat::kW8, matrix.rows, matrix.cols)));
-  const auto tile_bytes = static_cast<size_t>(numerics::TileBytes(WeightFormat::kW8, matrix.cols));
-  for (int64_t row = 0; row < matrix.rows; ++row) {
-    const auto tile = static_cast<size_t>(row / numerics::kTileRows);
-    PackRow(matrix, row, std::span(packed).subspan(tile * tile_bytes, tile_bytes));
-  }
-  return packed;
-}
+ private:
+  int64_t tile_bytes_;
+  std::vector<std::byte> packed_;
+  std::vector<int8_t> codes_;
+};
 
 // s of row `rank` of A, or an empty optional for a row of zeros, which adds nothing.
 std::optional<int> BalancingShift(std::span<const float> row) {
@@ -98,21 +102,17 @@ std::optional<int> BalancingShift(std::span<const float> row) {
   return kNormExponent - exponent;
 }
 
-Result<AdapterLinear> LowerPair(const LoraPair& pair) {
+}  // namespace
+
+Result<AdapterLinear> internal::LowerPair(const LoraPair& pair, bool keep_floats) {
   AdapterLinear linear;
   linear.rank = pair.rank;
   linear.rank_padded = numerics::GroupCount(pair.rank) * numerics::kGroup;
-  Matrix a(linear.rank_padded, pair.cols);
-  Matrix b(pair.rows, linear.rank_padded);
-  linear.a_float = pair.a;
-  linear.b_float.resize(pair.b.size());
-  for (size_t index = 0; index < pair.b.size(); ++index) {
-    linear.b_float[index] = static_cast<float>(static_cast<double>(pair.b[index]) * pair.scaling);
-    if (!std::isfinite(linear.b_float[index])) {
-      return Fail(ErrorCode::kMalformed, "tensor \"{}\" times the scaling {} overflows",
-                  pair.b_name, pair.scaling);
-    }
-  }
+  // Of 2^s and 2^-s times the scaling; zero for a row of zeros. A product with a power of two is
+  // exact.
+  std::vector<double> factors(static_cast<size_t>(pair.rank));
+  W8Matrix a(linear.rank_padded, pair.cols);
+  std::vector<double> values(static_cast<size_t>(std::max(pair.cols, pair.rank)));
   for (int64_t rank = 0; rank < pair.rank; ++rank) {
     const auto row = std::span(pair.a).subspan(static_cast<size_t>(rank * pair.cols),
                                                static_cast<size_t>(pair.cols));
@@ -120,38 +120,86 @@ Result<AdapterLinear> LowerPair(const LoraPair& pair) {
     if (!shift) {
       continue;
     }
-    for (int64_t col = 0; col < pair.cols; ++col) {
-      a.At(rank, col) = std::ldexp(static_cast<double>(row[static_cast<size_t>(col)]), *shift);
+    factors[static_cast<size_t>(rank)] = std::ldexp(1.0, -*shift);
+    const double factor = std::ldexp(1.0, *shift);
+    for (size_t col = 0; col < row.size(); ++col) {
+      values[col] = static_cast<double>(row[col]) * factor;
     }
-    for (int64_t out = 0; out < pair.rows; ++out) {
-      const double value = static_cast<double>(pair.b[static_cast<size_t>(out * pair.rank + rank)]);
-      b.At(out, rank) = std::ldexp(value * pair.scaling, -*shift);
+    a.PackRow(rank, std::span(values).first(row.size()));
+  }
+  W8Matrix b(pair.rows, linear.rank_padded);
+  const auto ranks = static_cast<size_t>(pair.rank);
+  float largest = 0.0F;  // of B with the scaling, in float
+  for (int64_t out = 0; out < pair.rows; ++out) {
+    const float* row = pair.b.data() + static_cast<size_t>(out) * ranks;
+    for (size_t rank = 0; rank < ranks; ++rank) {
+      const double scaled = static_cast<double>(row[rank]) * pair.scaling;
+      largest = std::max(largest, std::abs(static_cast<float>(scaled)));
+      values[rank] = scaled * factors[rank];
+    }
+    b.PackRow(out, std::span(values).first(ranks));
+  }
+  if (!std::isfinite(largest)) {
+    return Fail(ErrorCode::kMalformed, "tensor \"{}\" times the scaling {} overflows", pair.b_name,
+                pair.scaling);
+  }
+  linear.a = a.Take();
+  linear.b = b.Take();
+  if (keep_floats) {
+    linear.a_float = pair.a;
+    linear.b_float.resize(pair.b.size());
+    for (size_t index = 0; index < pair.b.size(); ++index) {
+      linear.b_float[index] = static_cast<float>(static_cast<double>(pair.b[index]) * pair.scaling);
     }
   }
-  linear.a = PackW8(a);
-  linear.b = PackW8(b);
   return linear;
 }
 
-}  // namespace
+Result<internal::LoweredPair> internal::LowerAndHash(const LoraPair& pair, bool keep_floats) {
+  LoweredPair out;
+  out.role = pair.role;
+  out.layer = pair.layer;
+  ETCH_ASSIGN_OR_RETURN(out.linear, LowerPair(pair, keep_floats));
+  const auto a = XXH3_128bits(out.linear.a.data(), out.linear.a.size());
+  const auto b = XXH3_128bits_withSeed(out.linear.b.data(), out.linear.b.size(), a.low64);
+  out.hash = {b.low64 ^ a.high64, b.high64};
+  return out;
+}
+
+std::shared_ptr<const engine::AdapterWeights> internal::Assemble(std::string name,
+                                                                 std::vector<LoweredPair> pairs,
+                                                                 const model::Config& config) {
+  // Shared, because sessions go on with an adapter after the registry has let go of it.
+  auto weights = std::make_shared<engine::AdapterWeights>();
+  weights->name = std::move(name);
+  weights->n_layers = config.n_layers;
+  const auto roles = std::ssize(model::kBlockLinears);
+  weights->linears.resize(static_cast<size_t>(config.n_layers * roles));
+  std::vector<uint64_t> hashes;
+  for (LoweredPair& pair : pairs) {
+    const auto position =
+        std::ranges::find(model::kBlockLinears, pair.role) - model::kBlockLinears.begin();
+    const auto index = static_cast<size_t>(pair.layer * roles + position);
+    hashes.insert(hashes.end(), {index, static_cast<uint64_t>(pair.linear.rank), pair.hash[0],
+                                 pair.hash[1]});
+    weights->size_bytes += pair.linear.a.size() + pair.linear.b.size();
+    weights->linears[index] = std::move(pair.linear);
+  }
+  const auto identity = XXH3_128bits(hashes.data(), hashes.size() * sizeof(uint64_t));
+  weights->identity = {identity.low64, identity.high64 | 1};
+  return weights;
+}
 
 Result<std::shared_ptr<const engine::AdapterWeights>> Lower(const Adapter& adapter,
                                                             const model::Config& config) {
   ETCH_TRY(internal::CheckComplete(adapter, config));
-  // Shared, because sessions go on with an adapter after the registry has let go of it.
-  auto weights = std::make_shared<engine::AdapterWeights>();
-  weights->name = adapter.name;
-  weights->n_layers = config.n_layers;
-  const auto roles = std::ssize(model::kBlockLinears);
-  weights->linears.resize(static_cast<size_t>(config.n_layers * roles));
+  std::vector<internal::LoweredPair> pairs;
   for (const LoraPair& pair : adapter.pairs) {
-    const auto position =
-        std::ranges::find(model::kBlockLinears, pair.role) - model::kBlockLinears.begin();
-    ETCH_ASSIGN_OR_RETURN(AdapterLinear linear, LowerPair(pair));
-    weights->size_bytes += linear.a.size() + linear.b.size();
-    weights->linears[static_cast<size_t>(pair.layer * roles + position)] = std::move(linear);
+    ETCH_ASSIGN_OR_RETURN(internal::LoweredPair lowered,
+                          internal::LowerAndHash(pair, /*keep_floats=*/true));
+    pairs.push_back(std::move(lowered));
   }
-  return std::shared_ptr<const engine::AdapterWeights>(std::move(weights));
+  return internal::Assemble(adapter.name, std::move(pairs), config);
 }
 
 }  // namespace etch::adapter
