@@ -116,7 +116,7 @@ class Connection {
   Reply GetReply(const std::string& target) const;
   Result<Running> StartCompletion(bool chat);
   bool Authorized() const;
-  Result<std::vector<engine::ActiveAdapter>> Adapters(const std::string& model) const;
+  Result<std::vector<engine::RequestedAdapter>> Adapters(const std::string& model) const;
   Result<std::vector<std::vector<engine::TokenId>>> Prompts(const CompletionRequest& request) const;
   std::string HealthBody() const;
   void Cancel(const Generation& generation);
@@ -217,17 +217,17 @@ Reply Connection::GetReply(const std::string& target) const {
   const int64_t context = service_.engine.info().context;
   constexpr std::string_view kModels = "/v1/models";
   if (target == kModels) {
-    return {200, ModelsBody(adapters.base(), adapters.Names(), service_.started, context)};
+    return {200, ModelsBody(adapters.base(), adapters.States(), service_.started, context)};
   }
   if (!target.starts_with("/v1/models/")) {
     return ErrorReply(404, "no route " + target, "not_found");
   }
   const std::string id = target.substr(kModels.size() + 1);
   if (id == adapters.base()) {
-    return {200, ModelBody(id, "", service_.started, context)};
+    return {200, ModelBody(id, service_.started, context)};
   }
-  if (adapters.Find(id) != nullptr) {
-    return {200, ModelBody(id, adapters.base(), service_.started, context)};
+  if (const std::optional<AdapterState> state = adapters.State(id)) {
+    return {200, AdapterBody(*state, adapters.base(), service_.started, context)};
   }
   return ErrorReply(404, "no model named \"" + id + "\"; GET /v1/models lists them",
                     "model_not_found");
@@ -273,6 +273,7 @@ asio::awaitable<bool> Connection::AnswerWhole(Running& running) {
     choice.text += piece.text;
     choice.details.insert(choice.details.end(), piece.details.begin(), piece.details.end());
     usage.completion_tokens += piece.tokens;
+    usage.cached_tokens += piece.cached_tokens;
     if (piece.finished) {
       choice.reason = piece.reason;
       cancelled = cancelled || piece.reason == engine::FinishReason::kCancelled;
@@ -309,6 +310,7 @@ asio::awaitable<bool> Connection::AnswerStream(Running& running) {
     co_await WaitForPiece(*running.mailbox);
     const Piece piece = TakePiece(*running.mailbox);
     usage.completion_tokens += piece.tokens;
+    usage.cached_tokens += piece.cached_tokens;
     left -= piece.finished ? 1 : 0;
     const auto choice = static_cast<size_t>(piece.choice);
     if (!piece.error.empty()) {
@@ -389,15 +391,12 @@ bool Connection::Authorized() const {
   return known;
 }
 
-Result<std::vector<engine::ActiveAdapter>> Connection::Adapters(const std::string& model) const {
+Result<std::vector<engine::RequestedAdapter>> Connection::Adapters(const std::string& model) const {
   if (model.empty() || model == service_.adapters.base()) {
-    return std::vector<engine::ActiveAdapter>();
+    return std::vector<engine::RequestedAdapter>();
   }
-  auto weights = service_.adapters.Find(model);
-  if (weights == nullptr) {
-    return Fail(ErrorCode::kNotFound, "no model named \"{}\"; GET /v1/models lists them", model);
-  }
-  return std::vector<engine::ActiveAdapter>{{std::move(weights)}};
+  ETCH_ASSIGN_OR_RETURN(auto source, service_.adapters.Find(model));
+  return std::vector<engine::RequestedAdapter>{{std::move(source)}};
 }
 
 Result<std::vector<std::vector<engine::TokenId>>> Connection::Prompts(
@@ -424,7 +423,7 @@ Result<std::vector<std::vector<engine::TokenId>>> Connection::Prompts(
 std::string Connection::HealthBody() const {
   const engine::SchedulerStatus status = service_.scheduler.status();
   return fmt::format(R"({{"status":"ok","running":{},"queue_size":{},"adapters":{}}})",
-                     status.running, status.waiting, service_.adapters.Names().size());
+                     status.running, status.waiting, service_.adapters.counts().known);
 }
 
 void Connection::Cancel(const Generation& generation) {

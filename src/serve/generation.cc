@@ -53,7 +53,7 @@ engine::Request MakeRequest(const CompletionRequest& request, uint64_t seed, int
 
 Result<Generation> StartGeneration(const CompletionRequest& request,
                                    const std::vector<std::vector<engine::TokenId>>& prompts,
-                                   const std::vector<engine::ActiveAdapter>& adapters,
+                                   const std::vector<engine::RequestedAdapter>& adapters,
                                    uint64_t seed, const text::Tokenizer& tokenizer,
                                    engine::Scheduler& scheduler,
                                    const std::function<void(Piece)>& deliver) {
@@ -63,7 +63,15 @@ Result<Generation> StartGeneration(const CompletionRequest& request,
     for (int64_t copy = 0; copy < request.choices; ++copy) {
       engine::Request one = MakeRequest(request, seed, generation.choices++, tokenizer, deliver);
       one.prompt = prompt;
-      one.adapters = adapters;
+      if (copy == 0) {
+        one.on_start = [deliver, index = generation.choices - 1](const engine::RequestStart& start) {
+          Piece piece;
+          piece.choice = index;
+          piece.cached_tokens = start.cached_tokens;
+          deliver(std::move(piece));
+        };
+      }
+      one.requested = adapters;
       const Result<uint64_t> id = scheduler.Submit(std::move(one));
       if (!id) {
         for (const uint64_t started : generation.ids) {

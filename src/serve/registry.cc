@@ -1,15 +1,105 @@
+// An entry is a name and a path; a Residency is its weights in memory with their share of the
+// budget. The registry holds one reference to a Residency, each request that claimed it another,
+// and the loader one while it works: who finds a count of one under the lock knows that nobody can
+// have it but through this registry, and may give it up. So the budget is right also for adapters
+// that were removed while requests ran them.
+//
+// Locks: the budget is never called with mutex_ held, because it calls back here and into the
+// scheduler; weights are freed without it too, because that takes milliseconds.
+
 #include "serve/registry.h"
 
 #include <algorithm>
+#include <chrono>
+#include <utility>
 
 #include "adapter/adapter.h"
+#include "base/memory.h"
 
 namespace etch::serve {
+namespace {
 
-AdapterRegistry::AdapterRegistry(const model::Config& config, std::string base)
-    : config_(config), base_(std::move(base)) {}
+constexpr std::chrono::minutes kWorkingSet{1};
+// The memory of an evicted adapter waits for the next one, which is then loaded without asking the
+// system for pages. More than this is given back.
+constexpr int64_t kMaxSlackBytes = int64_t{64} << 20;
 
-Status AdapterRegistry::LoadFolder(const std::filesystem::path& folder) {
+int64_t UnixNow() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+struct AdapterRegistry::Residency : engine::AdapterClaim {
+  engine::Budget::Reservation reservation;  // given back after the weights
+  mutable std::mutex mutex;
+  std::optional<Result<std::shared_ptr<const engine::AdapterWeights>>> outcome;
+
+  Result<const engine::AdapterWeights*> Weights() const override {
+    const std::lock_guard lock(mutex);
+    if (!outcome) {
+      return nullptr;
+    }
+    if (!*outcome) {
+      return tl::unexpected(outcome->error());
+    }
+    return (*outcome)->get();
+  }
+  bool is_done() const {
+    const std::lock_guard lock(mutex);
+    return outcome.has_value();
+  }
+};
+
+struct AdapterRegistry::Entry {
+  std::string name;
+  std::filesystem::path path;
+  bool inspected = false;
+  int64_t rank = 0;
+  int64_t size_bytes = 0;
+  bool pinned = false;
+  std::shared_ptr<Residency> residency;  // null: not in memory; shared with claims
+  Clock::time_point used = Clock::time_point::min();
+  int64_t used_unix_s = 0;
+
+  bool is_idle() const { return !pinned && residency.use_count() == 1; }
+};
+
+class AdapterRegistry::Source : public engine::AdapterSource {
+ public:
+  Source(AdapterRegistry& registry, std::shared_ptr<Entry> entry)
+      : registry_(registry), entry_(std::move(entry)) {}
+  int64_t size_bytes() const override {
+    const std::lock_guard lock(registry_.mutex_);
+    return entry_->pinned ? 0 : entry_->size_bytes;
+  }
+  std::shared_ptr<const engine::AdapterClaim> Claim() override { return registry_.Claim(entry_); }
+
+ private:
+  AdapterRegistry& registry_;
+  const std::shared_ptr<Entry> entry_;  // shared: the name may be removed while requests wait
+};
+
+AdapterRegistry::AdapterRegistry(const model::Config& config, std::string base,
+                                 engine::Budget& budget, RegistryOptions options)
+    : config_(config), base_(std::move(base)), budget_(budget), options_(std::move(options)) {
+  budget_.Add(this);
+  loader_ = std::thread([this] { RunLoader(); });
+}
+
+AdapterRegistry::~AdapterRegistry() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  loader_.join();
+  budget_.Remove(this);
+}
+
+Status AdapterRegistry::AddFolder(const std::filesystem::path& folder) {
   std::error_code error;
   std::error_code ignored;
   std::vector<std::filesystem::path> paths;
@@ -26,43 +116,335 @@ Status AdapterRegistry::LoadFolder(const std::filesystem::path& folder) {
   }
   std::sort(paths.begin(), paths.end());
   for (const std::filesystem::path& path : paths) {
+    auto entry = std::make_shared<Entry>();
     const bool is_file = path.extension() == ".gguf";
-    ETCH_TRY(Load((is_file ? path.stem() : path.filename()).string(), path));
+    entry->name = (is_file ? path.stem() : path.filename()).string();
+    entry->path = path;
+    ETCH_ASSIGN_OR_RETURN(entry->rank, adapter::GlanceAtAdapter(path));
+    const std::lock_guard lock(mutex_);
+    if (entry->name == base_ || !entries_.emplace(entry->name, entry).second) {
+      return Fail(ErrorCode::kInvalidArgument, "{}: a model named \"{}\" is there already",
+                  path.string(), entry->name);
+    }
   }
   return {};
 }
 
-Status AdapterRegistry::Load(const std::string& name, const std::filesystem::path& path) {
-  ETCH_ASSIGN_OR_RETURN(auto weights, adapter::LoadAdapter(path, config_));
+Status AdapterRegistry::Add(const std::string& name, const std::filesystem::path& path) {
+  auto entry = std::make_shared<Entry>();
+  entry->name = name;
+  entry->path = path;
+  ETCH_TRY(Inspect(*entry));
   const std::lock_guard lock(mutex_);
-  if (name == base_ || !adapters_.emplace(name, std::move(weights)).second) {
-    return Fail(ErrorCode::kInvalidArgument, "{}: a model named \"{}\" is loaded already",
+  if (name == base_ || !entries_.emplace(name, entry).second) {
+    return Fail(ErrorCode::kInvalidArgument, "{}: a model named \"{}\" is there already",
                 path.string(), name);
   }
   return {};
 }
 
-Status AdapterRegistry::Unload(const std::string& name) {
-  const std::lock_guard lock(mutex_);
-  if (adapters_.erase(name) == 0) {
-    return Fail(ErrorCode::kNotFound, "no adapter named \"{}\" is loaded", name);
+Status AdapterRegistry::Remove(const std::string& name) {
+  std::shared_ptr<Residency> dropped;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) {
+      return Fail(ErrorCode::kNotFound, "no adapter named \"{}\"", name);
+    }
+    Entry& entry = *found->second;
+    dropped = std::exchange(entry.residency, nullptr);
+    std::erase(resident_, found->second);
+    entries_.erase(found);
   }
+  dropped.reset();
+  ReturnFreeMemory();
   return {};
 }
 
-std::shared_ptr<const engine::AdapterWeights> AdapterRegistry::Find(const std::string& name) const {
+Status AdapterRegistry::Load(const std::string& name) {
+  ETCH_ASSIGN_OR_RETURN(const std::shared_ptr<Entry> entry, EntryOf(name));
+  ETCH_TRY(Inspect(*entry));
+  const std::shared_ptr<const Residency> claim = Claim(entry);
+  if (claim == nullptr) {
+    return Fail(ErrorCode::kNoSpace, "adapter \"{}\" takes {} bytes; the budget of {} has no room",
+                name, entry->size_bytes, budget_.limit_bytes());
+  }
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return stopping_ || claim->is_done(); });
+  lock.unlock();
+  const auto weights = claim->Weights();
+  return weights ? Status() : tl::unexpected(weights.error());
+}
+
+Status AdapterRegistry::Unload(const std::string& name) {
+  ETCH_ASSIGN_OR_RETURN(const std::shared_ptr<Entry> entry, EntryOf(name));
+  std::shared_ptr<Residency> dropped;
+  {
+    const std::lock_guard lock(mutex_);
+    if (entry->residency.use_count() > 1) {
+      return Fail(ErrorCode::kUnavailable, "adapter \"{}\" is in use; try again later", name);
+    }
+    if (entry->pinned) {
+      return Fail(ErrorCode::kInvalidArgument, "adapter \"{}\" is pinned", name);
+    }
+    dropped = std::exchange(entry->residency, nullptr);
+    std::erase(resident_, entry);
+  }
+  dropped.reset();
+  ReturnFreeMemory();
+  return {};
+}
+
+Status AdapterRegistry::Pin(const std::string& name, bool pinned) {
+  ETCH_ASSIGN_OR_RETURN(const std::shared_ptr<Entry> entry, EntryOf(name));
+  std::shared_ptr<const Residency> claim;
+  if (pinned) {
+    ETCH_TRY(Inspect(*entry));
+    claim = Claim(entry);  // stays claimed until the pin holds it
+    ETCH_TRY(Load(name));
+  }
+  using Use = engine::Budget::Use;
+  std::shared_ptr<Residency> residency;
+  {
+    const std::lock_guard lock(mutex_);
+    entry->pinned = pinned;
+    residency = entry->residency;
+  }
+  if (residency != nullptr) {
+    residency->reservation.SetUse(pinned ? Use::kPinnedAdapter : Use::kAdapter);
+  }
+  residency.reset();
+  budget_.Notify();
+  return {};
+}
+
+Result<std::shared_ptr<engine::AdapterSource>> AdapterRegistry::Find(const std::string& name) {
+  ETCH_ASSIGN_OR_RETURN(std::shared_ptr<Entry> entry, EntryOf(name));
+  ETCH_TRY(Inspect(*entry));
+  return std::make_shared<Source>(*this, std::move(entry));
+}
+
+Result<std::shared_ptr<AdapterRegistry::Entry>> AdapterRegistry::EntryOf(
+    const std::string& name) const {
   const std::lock_guard lock(mutex_);
-  const auto found = adapters_.find(name);
-  return found == adapters_.end() ? nullptr : found->second;
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) {
+    return Fail(ErrorCode::kNotFound, "no model named \"{}\"; GET /v1/models lists them", name);
+  }
+  return found->second;
+}
+
+Status AdapterRegistry::Inspect(Entry& entry) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (entry.inspected) {
+      return {};
+    }
+  }
+  ETCH_ASSIGN_OR_RETURN(const adapter::AdapterSummary summary,
+                        adapter::InspectAdapter(entry.path, config_));
+  const std::lock_guard lock(mutex_);
+  entry.inspected = true;
+  entry.rank = summary.rank;
+  entry.size_bytes = summary.size_bytes;
+  return {};
+}
+
+std::shared_ptr<const AdapterRegistry::Residency> AdapterRegistry::Claim(
+    const std::shared_ptr<Entry>& shared) {
+  Entry& entry = *shared;
+  int64_t size_bytes = 0;
+  const auto touch = [&entry] {
+    entry.used = Clock::now();
+    entry.used_unix_s = UnixNow();
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    if (entry.residency != nullptr) {
+      touch();
+      ++counts_.hits;
+      return entry.residency;
+    }
+    size_bytes = entry.size_bytes;
+  }
+  auto reservation = budget_.Reserve(size_bytes, engine::Budget::Use::kAdapter);
+  if (!reservation) {
+    return nullptr;
+  }
+  const std::lock_guard lock(mutex_);
+  touch();
+  if (entry.residency == nullptr) {  // else another caller was first, and this share goes back
+    entry.residency = std::make_shared<Residency>();
+    entry.residency->reservation = std::move(*reservation);
+    resident_.push_back(shared);
+    jobs_.push_back(shared);
+    slack_bytes_ = std::max<int64_t>(0, slack_bytes_ - size_bytes);
+    changed_.notify_all();
+  }
+  return entry.residency;
+}
+
+AdapterState AdapterRegistry::StateOf(const Entry& entry) const {
+  AdapterState state;
+  state.name = entry.name;
+  state.rank = entry.rank;
+  state.size_bytes = entry.size_bytes;
+  state.resident = entry.residency != nullptr && entry.residency->is_done();
+  state.loading = entry.residency != nullptr && !state.resident;
+  state.pinned = entry.pinned;
+  state.last_used = entry.used_unix_s;
+  return state;
+}
+
+std::vector<AdapterState> AdapterRegistry::States() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<AdapterState> states;
+  for (const auto& [name, entry] : entries_) {
+    states.push_back(StateOf(*entry));
+  }
+  return states;
+}
+
+std::optional<AdapterState> AdapterRegistry::State(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(name);
+  return found == entries_.end() ? std::nullopt : std::optional(StateOf(*found->second));
 }
 
 std::vector<std::string> AdapterRegistry::Names() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
-  for (const auto& [name, weights] : adapters_) {
+  for (const auto& [name, entry] : entries_) {
     names.push_back(name);
   }
   return names;
+}
+
+AdapterCounts AdapterRegistry::counts() const {
+  const std::lock_guard lock(mutex_);
+  AdapterCounts counts = counts_;
+  counts.known = std::ssize(entries_);
+  for (const auto& entry : resident_) {
+    counts.resident += entry->residency->is_done() ? 1 : 0;
+    counts.pinned += entry->pinned ? 1 : 0;
+  }
+  return counts;
+}
+
+AdapterRegistry::Entry* AdapterRegistry::OldestIdle() const {
+  Entry* oldest = nullptr;
+  for (const auto& entry : resident_) {
+    if (entry->is_idle() && (oldest == nullptr || entry->used < oldest->used)) {
+      oldest = entry.get();
+    }
+  }
+  return oldest;
+}
+
+std::optional<engine::Reclaimable::Clock::time_point> AdapterRegistry::OldestUse() const {
+  const std::lock_guard lock(mutex_);
+  const Entry* oldest = OldestIdle();
+  return oldest == nullptr ? std::nullopt : std::optional(oldest->used);
+}
+
+int64_t AdapterRegistry::idle_bytes() const {
+  const std::lock_guard lock(mutex_);
+  int64_t bytes = 0;
+  for (const auto& entry : resident_) {
+    bytes += entry->is_idle() ? entry->residency->reservation.bytes() : 0;
+  }
+  return bytes;
+}
+
+bool AdapterRegistry::ReclaimOldest() {
+  std::shared_ptr<Residency> dropped;
+  std::string warning;
+  bool trim = false;
+  {
+    const std::lock_guard lock(mutex_);
+    Entry* oldest = OldestIdle();
+    if (oldest == nullptr) {
+      return false;
+    }
+    ++counts_.evictions;
+    NoteEviction(*oldest, warning);
+    slack_bytes_ += oldest->size_bytes;
+    trim = slack_bytes_ > kMaxSlackBytes;
+    slack_bytes_ = trim ? 0 : slack_bytes_;
+    dropped = std::exchange(oldest->residency, nullptr);
+    std::erase_if(resident_, [&](const auto& entry) { return entry.get() == oldest; });
+  }
+  dropped.reset();
+  if (trim) {
+    ReturnFreeMemory();
+  }
+  if (!warning.empty()) {
+    options_.warn(warning);
+  }
+  return true;
+}
+
+void AdapterRegistry::NoteEviction(const Entry& entry, std::string& warning) {
+  const Clock::time_point now = Clock::now();
+  if (now - entry.used > kWorkingSet) {
+    return;
+  }
+  ++busy_evictions_;
+  if (options_.warn && (!last_warning_ || now - *last_warning_ > kWorkingSet)) {
+    last_warning_ = now;
+    warning = fmt::format(
+        "the adapters in use exceed the budget: \"{}\" is evicted {} s after its last use ({} such "
+        "since the last warning); {} adapters are in memory",
+        entry.name, std::chrono::duration_cast<std::chrono::seconds>(now - entry.used).count(),
+        busy_evictions_, resident_.size() - 1);
+    busy_evictions_ = 0;
+  }
+}
+
+void AdapterRegistry::RunLoader() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+    if (stopping_) {
+      return;
+    }
+    const std::shared_ptr<Entry> entry = std::move(jobs_.front());
+    jobs_.pop_front();
+    std::shared_ptr<Residency> residency = entry->residency;
+    if (residency == nullptr) {  // removed meanwhile
+      continue;
+    }
+    const std::filesystem::path path = entry->path;
+    const int64_t reserved = residency->reservation.bytes();
+    lock.unlock();
+    const Clock::time_point begin = Clock::now();
+    auto weights =
+        adapter::LoadAdapter(path, config_, {options_.keep_floats, options_.load_threads});
+    if (weights && static_cast<int64_t>((*weights)->size_bytes) != reserved) {
+      weights = Fail(ErrorCode::kMismatch, "{}: changed since it was last looked at; try again",
+                     path.string());
+    }
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    lock.lock();
+    if (weights) {
+      ++counts_.loads;
+      counts_.load_seconds += seconds;
+      counts_.longest_load_s = std::max(counts_.longest_load_s, seconds);
+    } else if (entry->residency == residency) {  // the next request tries again
+      entry->residency = nullptr;
+      entry->inspected = false;
+      std::erase(resident_, entry);
+    }
+    {
+      const std::lock_guard outcome_lock(residency->mutex);
+      residency->outcome = std::move(weights);
+    }
+    changed_.notify_all();
+    lock.unlock();
+    residency.reset();
+    budget_.Notify();
+    lock.lock();
+  }
 }
 
 }  // namespace etch::serve

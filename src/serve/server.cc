@@ -47,7 +47,10 @@ struct Server::Impl {
        std::unique_ptr<text::Tokenizer> tokenizer_in)
       : options(options_in),
         tokenizer(std::move(tokenizer_in)),
-        adapters(engine_in.image().config(), engine_in.image().name()),
+        budget(options_in.sram_bytes),
+        adapters(engine_in.image().config(), engine_in.image().name(), budget,
+                 {engine_in.info().backend == engine::BackendName(engine::BackendKind::kFloat), 0,
+                  options_in.warn}),
         engine(engine_in) {}
 
   Status Bind();
@@ -55,6 +58,7 @@ struct Server::Impl {
   ServerOptions options;
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::optional<text::ChatTemplate> chat_template;
+  engine::Budget budget;  // outlives all that reserves
   AdapterRegistry adapters;
   std::vector<std::string> adapter_names;
   engine::Engine& engine;
@@ -110,8 +114,12 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
                           text::ChatTemplate::Parse(image.vocabulary().chat_template));
   }
   if (!options.adapters.empty()) {
-    ETCH_TRY(impl->adapters.LoadFolder(options.adapters));
+    ETCH_TRY(impl->adapters.AddFolder(options.adapters));
   }
+  for (const std::string& name : options.pinned) {
+    ETCH_TRY(impl->adapters.Pin(name, true));
+  }
+  impl->options.scheduler.budget = &impl->budget;
   impl->adapter_names = impl->adapters.Names();
   ETCH_TRY(impl->Bind());
   impl->scheduler.emplace(engine, impl->options.scheduler);
