@@ -439,6 +439,11 @@ void AdapterRegistry::RunLoader() {
       const std::lock_guard outcome_lock(residency->mutex);
       residency->outcome = std::move(weights);
     }
+    // Let go of before anybody hears of it: it may be unloaded at once. What is not the entry's any
+    // more is freed here, without the lock.
+    if (entry->residency == residency) {
+      residency.reset();
+    }
     changed_.notify_all();
     lock.unlock();
     residency.reset();
