@@ -55,8 +55,8 @@ Result<internal::OpenAdapter> OpenFile(const fs::path& path, const model::Config
 Result<internal::OpenAdapter> Open(const fs::path& path, const model::Config& config) {
   std::error_code error;
   const bool is_folder = fs::is_directory(path, error);
-  ETCH_ASSIGN_OR_RETURN(internal::OpenAdapter adapter, is_folder ? internal::OpenPeft(path, config)
-                                                                 : OpenFile(path, config));
+  ETCH_ASSIGN_OR_RETURN(internal::OpenAdapter adapter,
+                        is_folder ? internal::OpenPeft(path, config) : OpenFile(path, config));
   adapter.plan.head.name = is_folder ? FolderName(path) : path.stem().string();
   return adapter;
 }
@@ -82,8 +82,8 @@ Result<std::shared_ptr<const engine::AdapterWeights>> LoadAdapter(const fs::path
   pool.ParallelFor(std::ssize(plans), 1, [&](int64_t begin, int64_t end) {
     for (auto index = static_cast<size_t>(begin); index < static_cast<size_t>(end); ++index) {
       const auto pair = internal::DecodePair(open.plan, plans[index], config);
-      lowered[index] = pair ? internal::LowerAndHash(*pair, options.keep_floats)
-                            : tl::unexpected(pair.error());
+      lowered[index] =
+          pair ? internal::LowerAndHash(*pair, options.keep_floats) : tl::unexpected(pair.error());
     }
   });
   std::vector<internal::LoweredPair> pairs;

@@ -107,7 +107,7 @@ Result<Half> ParseHalf(const GgufTensor& tensor, Bytes file) {
 }
 
 Result<internal::AdapterPlan> FromHeader(const formats::GgufHeader& header, Bytes file,
-                           const model::Config& config) {
+                                         const model::Config& config) {
   const GgufMetadata& metadata = header.metadata;
   ETCH_TRY(CheckMetadata(metadata));
   ETCH_ASSIGN_OR_RETURN(const auto stated_alpha, metadata.Number(kAlphaKey));
@@ -148,7 +148,7 @@ float CommonAlpha(const Adapter& adapter) {
 }  // namespace
 
 Result<internal::AdapterPlan> internal::PlanGgufLora(Bytes file, std::string_view what,
-                                           const model::Config& config) {
+                                                     const model::Config& config) {
   ETCH_ASSIGN_OR_RETURN(const formats::GgufHeader header, formats::ParseGguf(file, what));
   Result<AdapterPlan> plan = FromHeader(header, file, config);
   if (!plan) {

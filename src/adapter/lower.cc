@@ -113,9 +113,9 @@ class W8Matrix {
       return;
     }
     const int64_t lane = row % numerics::kTileRows;
-    const auto tile = std::span(packed_).subspan(
-        static_cast<size_t>(row / numerics::kTileRows * tile_bytes_),
-        static_cast<size_t>(tile_bytes_));
+    const auto tile =
+        std::span(packed_).subspan(static_cast<size_t>(row / numerics::kTileRows * tile_bytes_),
+                                   static_cast<size_t>(tile_bytes_));
     numerics::PackRowScale(tile, lane, scale16);
     codes_.resize((values.size() + 3) / 4 * 4);
     for (size_t index = 0; index < values.size(); ++index) {
@@ -239,8 +239,8 @@ std::shared_ptr<const engine::AdapterWeights> internal::Assemble(std::string nam
     const auto position =
         std::ranges::find(model::kBlockLinears, pair.role) - model::kBlockLinears.begin();
     const auto index = static_cast<size_t>(pair.layer * roles + position);
-    hashes.insert(hashes.end(), {index, static_cast<uint64_t>(pair.linear.rank), pair.hash[0],
-                                 pair.hash[1]});
+    hashes.insert(hashes.end(),
+                  {index, static_cast<uint64_t>(pair.linear.rank), pair.hash[0], pair.hash[1]});
     weights->size_bytes += pair.linear.a.size() + pair.linear.b.size();
     weights->linears[index] = std::move(pair.linear);
   }

@@ -45,9 +45,9 @@ struct PairPlan {
 
 // An adapter whose values still lie in its file, which must outlive the plan.
 struct AdapterPlan {
-  Adapter head;                  // without pairs
-  std::vector<PairPlan> pairs;   // sorted by layer, then role
-  bool huggingface_rows = false; // B of wq and wk is in Hugging Face's order
+  Adapter head;                   // without pairs
+  std::vector<PairPlan> pairs;    // sorted by layer, then role
+  bool huggingface_rows = false;  // B of wq and wk is in Hugging Face's order
 };
 
 // The scaling of the layer whose A is given; checks the rank where the format states it.

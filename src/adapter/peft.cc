@@ -195,9 +195,9 @@ Result<AdapterPlan> PlanPeft(std::string_view config_text, Bytes tensors,
   plan.head.format = "PEFT";
   plan.head.base_model = peft.base_model;
   plan.huggingface_rows = true;
-  ETCH_ASSIGN_OR_RETURN(
-      plan.pairs,
-      JoinHalves(std::move(halves), config, [&peft](const Half& a) { return Scaling(peft, a); }));
+  ETCH_ASSIGN_OR_RETURN(plan.pairs, JoinHalves(std::move(halves), config, [&peft](const Half& a) {
+                          return Scaling(peft, a);
+                        }));
   return plan;
 }
 

@@ -148,8 +148,9 @@ void AddServe(CLI::App& app, int* exit_code) {
       "    '{\"model\":\"acme\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'");
   AddRunOptions(*command, options->model, false);
   command->add_option("--adapters", options->server.adapters, "Folder of adapters");
-  command->add_option("--sram", options->sram,
-                      "Budget of adapters and contexts together (4GiB; hc1: 487MiB); else no limit");
+  command->add_option(
+      "--sram", options->sram,
+      "Budget of adapters and contexts together (4GiB; hc1: 487MiB); else no limit");
   command->add_option("--pin", options->server.pinned, "Adapter that is loaded at start and stays");
   command
       ->add_option("--prefix-cache", options->prefix_cache,

@@ -66,8 +66,8 @@ class Budget {
   Budget& operator=(const Budget&) = delete;
 
   // Reclaims idle things, the least recently used first, until `bytes` fit. Empty, with nothing
-  // reclaimed, when they would not although all that is idle went. Thread-safe; calls reclaimables and listeners, so no lock that
-  // those take may be held.
+  // reclaimed, when they would not although all that is idle went. Thread-safe; calls reclaimables
+  // and listeners, so no lock that those take may be held.
   std::optional<Reservation> Reserve(int64_t bytes, Use use);
 
   // Bytes that one request can have when nothing else runs; without a limit the largest number.
@@ -79,7 +79,8 @@ class Budget {
   // Not thread-safe beside Reserve: called while the server is put together and taken apart.
   void Add(Reclaimable* reclaimable);
   void Remove(Reclaimable* reclaimable);
-  // Called by any thread, without a lock that others take, whenever memory may have become available.
+  // Called by any thread, without a lock that others take, whenever memory may have become
+  // available.
   void SetListener(std::function<void()> listener);
   // Tells the listener, for a thing that became idle.
   void Notify() const;

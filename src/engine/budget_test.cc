@@ -23,9 +23,9 @@ class Shelf : public Reclaimable {
     things_.emplace_back(std::move(*reservation), used_at);
   }
   std::optional<Clock::time_point> OldestUse() const override {
-    return things_.empty() ? std::nullopt
-                           : std::optional(Clock::time_point(std::chrono::seconds(
-                                 things_.front().second)));
+    return things_.empty()
+               ? std::nullopt
+               : std::optional(Clock::time_point(std::chrono::seconds(things_.front().second)));
   }
   int64_t idle_bytes() const override {
     int64_t total = 0;

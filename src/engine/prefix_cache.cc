@@ -37,9 +37,7 @@ bool MakePrefixKey(std::span<const ActiveAdapter> adapters, const std::string& s
 }
 
 PrefixCache::PrefixCache(const Engine& engine, Budget& budget, int64_t max_bytes)
-    : engine_(engine),
-      budget_(budget),
-      max_bytes_(engine.info().copies_contexts ? max_bytes : 0) {
+    : engine_(engine), budget_(budget), max_bytes_(engine.info().copies_contexts ? max_bytes : 0) {
   budget_.Add(this);
 }
 
@@ -51,8 +49,7 @@ PrefixCache::Match PrefixCache::Find(const PrefixKey& key, std::span<const Token
   int64_t tokens = kMinTokens - 1;
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
     if (entry->key == key) {
-      const int64_t common =
-          std::min(CommonTokens(entry->tokens, prompt), std::ssize(prompt) - 1);
+      const int64_t common = std::min(CommonTokens(entry->tokens, prompt), std::ssize(prompt) - 1);
       if (common > tokens) {
         best = entry;
         tokens = common;
@@ -116,8 +113,8 @@ void PrefixCache::Keep(const PrefixKey& key, const Session& session,
   reservation.SetUse(Budget::Use::kPrefix);
   const std::lock_guard lock(mutex_);
   status_.size_bytes += bytes;
-  entries_.push_front(Entry{key, {tokens.begin(), tokens.end()}, std::move(*copy),
-                            std::move(reservation), Clock::now()});
+  entries_.push_front(Entry{
+      key, {tokens.begin(), tokens.end()}, std::move(*copy), std::move(reservation), Clock::now()});
 }
 
 std::optional<Reclaimable::Clock::time_point> PrefixCache::OldestUse() const {

@@ -30,8 +30,8 @@ class PrefixCacheTest : public ::testing::TestWithParam<BackendKind> {
                                 const SessionOptions& options = {}) {
     auto session = engine_->NewSession(options);
     EXPECT_TRUE(session);
-    const Step step{session->get(), std::span(tokens).subspan(
-                                        static_cast<size_t>((*session)->position()))};
+    const Step step{session->get(),
+                    std::span(tokens).subspan(static_cast<size_t>((*session)->position()))};
     EXPECT_TRUE(engine_->Forward({&step, 1}));
     return std::move(*session);
   }

@@ -157,9 +157,8 @@ Result<uint64_t> Scheduler::Submit(Request request) {
   // The last token is chosen from the logits of the one before it, so it needs no place of its own.
   request.max_tokens = std::min(request.max_tokens, context - prompt + 1);
   Running entry;
-  entry.context =
-      std::min((prompt + request.max_tokens - 1 + kContextPage - 1) / kContextPage * kContextPage,
-               context);
+  entry.context = std::min(
+      (prompt + request.max_tokens - 1 + kContextPage - 1) / kContextPage * kContextPage, context);
   int64_t needed = entry.context * info.kv_bytes_per_token;
   for (const RequestedAdapter& adapter : request.requested) {
     needed += adapter.source->size_bytes();
@@ -209,8 +208,8 @@ bool Scheduler::Drain(double seconds) {
 
 SchedulerStatus Scheduler::status() const {
   const std::lock_guard lock(state_->mutex);
-  return {state_->running_count,    state_->waiting.size(), state_->published_counts,
-          state_->arriving_count,   state_->budget_full,    state_->prefixes.status()};
+  return {state_->running_count,  state_->waiting.size(), state_->published_counts,
+          state_->arriving_count, state_->budget_full,    state_->prefixes.status()};
 }
 
 void Scheduler::State::Run() {
@@ -314,8 +313,8 @@ bool Scheduler::State::TakeRoom(Running& entry) {
     }
     entry.claims.push_back(std::move(claim));
   }
-  auto reservation = budget.Reserve(entry.context * engine.info().kv_bytes_per_token,
-                                    Budget::Use::kContext);
+  auto reservation =
+      budget.Reserve(entry.context * engine.info().kv_bytes_per_token, Budget::Use::kContext);
   if (!reservation) {
     return false;
   }

@@ -34,11 +34,11 @@ struct RequestStart {
 };
 
 struct Request {
-  std::vector<TokenId> prompt;  // at least one token
+  std::vector<TokenId> prompt;              // at least one token
   std::vector<ActiveAdapter> adapters;      // in memory already
   std::vector<RequestedAdapter> requested;  // brought in when the request is admitted; behind those
-  std::string client;  // whose turn a request takes while it waits
-  std::string salt;    // contexts are shared only among requests of one salt
+  std::string client;                       // whose turn a request takes while it waits
+  std::string salt;                         // contexts are shared only among requests of one salt
   numerics::SamplingConfig sampling;
   uint32_t stream = 0;  // which of the request's parallel choices this is
   int64_t max_tokens = 0;
@@ -59,8 +59,8 @@ struct SchedulerOptions {
   int64_t max_waiting = 512;
   int64_t prompt_chunk = 64;                     // prompt tokens a turn
   Speculation speculation = Speculation::kAuto;  // the text is the same whichever is chosen
-  Budget* budget = nullptr;         // must outlive the scheduler; null: one without a limit
-  int64_t prefix_cache_bytes = 0;   // for contexts of ended requests, within the budget; 0: none
+  Budget* budget = nullptr;        // must outlive the scheduler; null: one without a limit
+  int64_t prefix_cache_bytes = 0;  // for contexts of ended requests, within the budget; 0: none
 };
 
 struct SchedulerStatus {

@@ -146,8 +146,7 @@ TEST_F(SchedulerBudgetTest, RunsNoMoreAtOnceThanFit) {
   }
   for (uint64_t index = 0; index < 12; ++index) {
     Scheduler alone(*engine_, {});
-    EXPECT_EQ(outcomes[index].get().tokens,
-              Start(alone, MakeRequest(3, 30, index)).get().tokens);
+    EXPECT_EQ(outcomes[index].get().tokens, Start(alone, MakeRequest(3, 30, index)).get().tokens);
   }
   EXPECT_EQ(most_bytes, Bytes(64));
   EXPECT_LE(most_running, 3);  // two, and one that ends

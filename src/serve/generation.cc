@@ -64,7 +64,8 @@ Result<Generation> StartGeneration(const CompletionRequest& request,
       engine::Request one = MakeRequest(request, seed, generation.choices++, tokenizer, deliver);
       one.prompt = prompt;
       if (copy == 0) {
-        one.on_start = [deliver, index = generation.choices - 1](const engine::RequestStart& start) {
+        one.on_start = [deliver,
+                        index = generation.choices - 1](const engine::RequestStart& start) {
           Piece piece;
           piece.choice = index;
           piece.cached_tokens = start.cached_tokens;

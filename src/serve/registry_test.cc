@@ -186,7 +186,8 @@ TEST_F(RegistryTest, RemovingGivesBackWhenTheLastRequestEnds) {
   AdapterRegistry registry(config_, "base", budget, {});
   ASSERT_TRUE(registry.AddFolder(folder_));
   auto claim = Take(registry, "a1");
-  EXPECT_EQ(ErrorOf(registry.Unload("a1")), "unavailable: adapter \"a1\" is in use; try again later");
+  EXPECT_EQ(ErrorOf(registry.Unload("a1")),
+            "unavailable: adapter \"a1\" is in use; try again later");
   ASSERT_TRUE(registry.Remove("a1"));
   EXPECT_FALSE(registry.Find("a1"));
   EXPECT_FALSE(registry.Remove("a1"));
