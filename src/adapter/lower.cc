@@ -43,10 +43,10 @@ constexpr int kNormExponent = 4;  // norms of A's rows lie in [2^3, 2^4)
 // The functions below are written so that the compiler makes vectors of their loops: a running
 // maximum of floating-point numbers would be taken one after the other.
 
-// Rounds value / scale half away from zero and clamps, for scale > 0. With the number before one
-// half, the one below one half goes to 0 and one half to 1.
+// Rounds value / scale half away from zero, for scale > 0. With the number before one half, the one
+// below one half goes to 0 and one half to 1.
 int32_t ToCode(double value, double scale) {
-  const double quotient = std::max(std::min(value / scale, 127.0), -127.0);
+  const double quotient = value / scale;
   return static_cast<int32_t>(quotient + std::copysign(0x1.fffffffffffffp-2, quotient));
 }
 
@@ -73,6 +73,9 @@ double LargestMagnitude(std::span<const double> values) {
   return std::max(std::max(largest[0], largest[1]), std::max(largest[2], largest[3]));
 }
 
+// Below it a Scale16 is the quotient to 16 bits, so that no code passes 127.
+constexpr double kLargestScale = 0x1p100;
+
 struct RowScale {
   numerics::Scale16 scale16;
   double value = 0.0;
@@ -81,7 +84,7 @@ struct RowScale {
 // numerics::ToScale16 and back. An adapter at the Llama 3.1 8B shape has 1.4 million rows, so the
 // usual case is done on the bits: the fraction rounded half up to sixteen of them.
 RowScale ToRowScale(double magnitude) {
-  if (!(magnitude >= 0x1p-100 && magnitude <= 0x1p100)) {
+  if (!(magnitude >= 0x1p-100 && magnitude < kLargestScale)) {
     const numerics::Scale16 scale16 = numerics::ToScale16(magnitude);
     return {scale16, numerics::FromScale16(scale16)};
   }
@@ -117,9 +120,19 @@ class W8Matrix {
         std::span(packed_).subspan(static_cast<size_t>(row / numerics::kTileRows * tile_bytes_),
                                    static_cast<size_t>(tile_bytes_));
     numerics::PackRowScale(tile, lane, scale16);
+    levels_.resize(values.size());
+    if (scale < kLargestScale) {
+      for (size_t index = 0; index < values.size(); ++index) {
+        levels_[index] = ToCode(values[index], scale);
+      }
+    } else {  // the scale may have been cut off at its largest
+      for (size_t index = 0; index < values.size(); ++index) {
+        levels_[index] = ToCode(std::clamp(values[index], -127.0 * scale, 127.0 * scale), scale);
+      }
+    }
     codes_.resize((values.size() + 3) / 4 * 4);
     for (size_t index = 0; index < values.size(); ++index) {
-      codes_[index] = static_cast<int8_t>(ToCode(values[index], scale));
+      codes_[index] = static_cast<int8_t>(levels_[index]);
     }
     // numerics/weights.h: four columns of a row stand together, 64 bytes from the next four.
     std::byte* out = tile.data() + numerics::kTileHeaderBytes + 4 * lane;
@@ -132,6 +145,7 @@ class W8Matrix {
  private:
   int64_t tile_bytes_;
   std::vector<std::byte> packed_;
+  std::vector<int32_t> levels_;  // of the present row; memory is kept
   std::vector<int8_t> codes_;
 };
 

@@ -50,10 +50,7 @@ class Axis {
     const double rough = (high_ - low_) / 5.0;
     const double power = std::pow(10.0, std::floor(std::log10(rough)));
     const double ratio = rough / power;
-    const double stride = power * (ratio <= 1.0   ? 1.0
-                                   : ratio <= 2.0 ? 2.0
-                                   : ratio <= 5.0 ? 5.0
-                                                  : 10.0);
+    const double stride = power * (ratio <= 1.0 ? 1.0 : ratio <= 2.0 ? 2.0 : ratio <= 5.0 ? 5.0 : 10.0);
     const auto first = static_cast<int64_t>(std::ceil(low_ / stride - 1e-9));
     for (int64_t step = first; static_cast<double>(step) * stride <= high_ + 1e-9 * stride;
          ++step) {
@@ -104,9 +101,8 @@ std::string ChartSvg(const std::vector<Series>& series, const ChartOptions& opti
   }
   const Axis x(low_x, high_x, options.log_x, kLeft, kWidth - kRight);
   const Axis y(low_y, high_y, options.log_y, kHeight - kBottom, kTop);
-  std::string svg =
-      fmt::format("<svg viewBox=\"0 0 {:.0f} {:.0f}\" role=\"img\" aria-label=\"{}\">\n", kWidth,
-                  kHeight, EscapeHtml(options.y_title));
+  std::string svg = fmt::format("<svg viewBox=\"0 0 {:.0f} {:.0f}\" role=\"img\" aria-label=\"{}\">\n",
+                                kWidth, kHeight, EscapeHtml(options.y_title));
   for (const double mark : y.Marks()) {
     svg += fmt::format(
         "<line x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\" class=\"grid\"/><text "
@@ -139,9 +135,9 @@ std::string ChartSvg(const std::vector<Series>& series, const ChartOptions& opti
                          y.At(value), colour);
     }
     if (!options.scattered) {
-      svg +=
-          fmt::format("<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"2\" points=\"{}\"/>\n",
-                      colour, path);
+      svg += fmt::format(
+          "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"2\" points=\"{}\"/>\n", colour,
+          path);
     }
     if (!one.name.empty()) {
       svg += fmt::format(

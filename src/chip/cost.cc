@@ -24,8 +24,8 @@ double DiesPerWafer(double die_mm2, double wafer_mm, double edge_mm, double scri
   const double with_scribe = side * side;
   const double diameter = std::max(wafer_mm - 2.0 * edge_mm, 0.0);
   const double pi = std::numbers::pi;
-  const double dies =
-      pi * diameter * diameter / 4.0 / with_scribe - pi * diameter / std::sqrt(2.0 * with_scribe);
+  const double dies = pi * diameter * diameter / 4.0 / with_scribe -
+                      pi * diameter / std::sqrt(2.0 * with_scribe);
   return std::max(dies, 0.0);
 }
 
@@ -42,14 +42,15 @@ Costs CostsOf(const Values& values, const CostInputs& inputs) {
   const auto of = [&](std::string_view name) { return At(values, name); };
   Costs costs;
   // A die larger than a wafer has none whole; one is counted, so that nothing divides by nought.
-  costs.dies_per_wafer =
-      std::max(1.0, DiesPerWafer(inputs.die_mm2, of("wafer_mm"), of("edge_mm"), of("scribe_mm")));
-  const double defects =
-      inputs.die_mm2 / 100.0 * of("defects_per_cm2") * (1.0 - of("defect_tolerant_fraction"));
+  costs.dies_per_wafer = std::max(
+      1.0, DiesPerWafer(inputs.die_mm2, of("wafer_mm"), of("edge_mm"), of("scribe_mm")));
+  const double defects = inputs.die_mm2 / 100.0 * of("defects_per_cm2") *
+                         (1.0 - of("defect_tolerant_fraction"));
   constexpr double kLeastYield = 1e-6;
   costs.yield_murphy = std::max(MurphyYield(defects), kLeastYield);
   costs.yield_poisson = std::max(PoissonYield(defects), kLeastYield);
-  costs.die_usd = of("wafer_usd") / (costs.dies_per_wafer * costs.yield_murphy) + of("test_usd");
+  costs.die_usd =
+      of("wafer_usd") / (costs.dies_per_wafer * costs.yield_murphy) + of("test_usd");
   costs.card_usd = (costs.die_usd + of("package_usd")) / of("test_yield") + of("card_base_usd");
   const double cards = of("cards_per_server");
   costs.server_usd = cards * costs.card_usd + of("server_base_usd");
@@ -67,9 +68,9 @@ Costs CostsOf(const Values& values, const CostInputs& inputs) {
   const double tokens =
       inputs.tokens_per_s * of("utilisation_of_time") * kHoursAYear * 3600.0 * years;
   const double kilowatts = costs.instance_w / 1000.0;
-  const double running = years * kilowatts *
-                         (kHoursAYear * of("pue") * of("electricity_usd_per_kwh") +
-                          12.0 * of("hosting_usd_per_kw_month"));
+  const double running = years * kilowatts * (kHoursAYear * of("pue") *
+                                                  of("electricity_usd_per_kwh") +
+                                              12.0 * of("hosting_usd_per_kw_month"));
   const double bought = share * costs.server_usd + costs.respin_usd / volume;
   const double millions = std::max(tokens / 1e6, 1e-9);
   costs.usd_per_mtoken = (bought + running) / millions;

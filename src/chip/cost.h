@@ -9,8 +9,8 @@ namespace etch::chip {
 
 struct CostInputs {
   double die_mm2 = 0.0;
-  double chips = 1.0;         // of one model
-  double chip_w = 0.0;        // while it works
+  double chips = 1.0;   // of one model
+  double chip_w = 0.0;  // while it works
   double tokens_per_s = 0.0;  // of the model, all users
 };
 
@@ -18,10 +18,10 @@ struct Costs {
   double dies_per_wafer = 0.0;
   double yield_murphy = 0.0;
   double yield_poisson = 0.0;
-  double die_usd = 0.0;  // good, tested
+  double die_usd = 0.0;     // good, tested
   double card_usd = 0.0;
   double server_usd = 0.0;
-  double card_w = 0.0;  // at the wall
+  double card_w = 0.0;      // at the wall
   double server_w = 0.0;
   double instance_w = 0.0;  // the model's cards and its share of servers
   double respin_usd = 0.0;  // two masks a chip, and the work

@@ -71,14 +71,16 @@ void AddMemories(const Design& design, const plan::HardwarePlan& plan, Counts& c
     counts.cache_bits = CacheBits(design, fabric.config) * AsDouble(fabric.config.n_layers) *
                         AsDouble(choices.context) * AsDouble(choices.sessions);
   }
-  counts.adapter_bits = AsDouble(choices.adapter_slots) *
-                        (AsDouble(fabric.slot_words) * kGroup * design.adapter_bits +
-                         AsDouble(fabric.slot_rows) * design.weights.row_bits);
+  counts.adapter_bits =
+      AsDouble(choices.adapter_slots) *
+      (AsDouble(fabric.slot_words) * kGroup * design.adapter_bits +
+       AsDouble(fabric.slot_rows) * design.weights.row_bits);
   // Work memory, codes of the input and scores of the heads that are worked on at once, a stage.
   const double heads = AsDouble(std::min(fabric.config.n_heads, choices.attention_width));
-  counts.work_bits = AsDouble(choices.stages) * (32.0 * AsDouble(fabric.work_words) +
-                                                 16.0 * AsDouble(fabric.input_words + fabric.rank) +
-                                                 32.0 * heads * AsDouble(choices.context));
+  counts.work_bits = AsDouble(choices.stages) *
+                     (32.0 * AsDouble(fabric.work_words) +
+                      16.0 * AsDouble(fabric.input_words + fabric.rank) +
+                      32.0 * heads * AsDouble(choices.context));
 }
 
 void AddUnits(const Design& design, const plan::HardwarePlan& plan, Counts& counts) {
@@ -129,7 +131,8 @@ void AddToken(const Design& design, const plan::HardwarePlan& plan, Counts& coun
     } else if (step.operation == Operation::kAdapter) {
       counts.adapter_products += products;
     } else if (step.operation == Operation::kAttend) {
-      counts.attention_steps += 2.0 * AsDouble(config.n_heads * BlocksOf(config.head_dim)) * keys;
+      counts.attention_steps +=
+          2.0 * AsDouble(config.n_heads * BlocksOf(config.head_dim)) * keys;
       counts.cache_read_bits += CacheBits(design, config) * keys * readings;
     }
   }

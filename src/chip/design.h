@@ -21,7 +21,7 @@ enum class RomKind { kMask, kLogic, kSpatial };
 
 // How weights lie in the mask. The default is the image's W3: 3 bits, 6 more a group of 32.
 struct WeightStorage {
-  double code_bits = 3.0;     // of a weight; matrices that the plan has as W6 have 6
+  double code_bits = 3.0;  // of a weight; matrices that the plan has as W6 have 6
   double entropy_bits = 0.0;  // of a weight, where less than code_bits is known; 0: code_bits
   int64_t group = 32;
   double group_bits = 6.0;

@@ -138,8 +138,8 @@ class Builder {
   // Switching of so many µm² (ASAP7) and flip-flops, `times` a token; what no count sees (glitches,
   // buffers, hold cells) by the activity factor.
   double Switching(double um2, double flops, double times) const {
-    const double fj =
-        um2 * Of("active_share") * Of("logic_energy_fj_per_um2") + flops * Of("flop_energy_fj");
+    const double fj = um2 * Of("active_share") * Of("logic_energy_fj_per_um2") +
+                      flops * Of("flop_energy_fj");
     return fj * times * scale_ * Of("activity_factor") * kFjInNj;
   }
 
@@ -148,11 +148,12 @@ class Builder {
     return bits * mm * Of("wire_energy_fj_per_bit_mm") * scale_ * Of("activity_factor") * kFjInNj;
   }
 
-  // A bank of lanes shares the products of an input, and its part of the ROM lies around it:
-  // product wires pass over the lanes, weights come from half the side of the bank's ROM.
+  // A bank of lanes shares the products of an input, and its part of the ROM lies around it: product
+  // wires pass over the lanes, weights come from half the side of the bank's ROM.
   void AddLanes() {
     Block& lanes = AddLogic("base lanes", counts_.lanes * Of("base_lane_um2"));
-    lanes.energy_nj = Switching(Of("base_lane_um2"), Of("base_lane_flops"), counts_.products);
+    lanes.energy_nj =
+        Switching(Of("base_lane_um2"), Of("base_lane_flops"), counts_.products);
     double rom_mm2 = 0.0;
     for (const Block& block : blocks_) {
       rom_mm2 += block.kind == BlockKind::kRom ? block.area_mm2 : 0.0;
@@ -167,11 +168,12 @@ class Builder {
 
   void AddOtherUnits() {
     Block& adapters = AddLogic("adapter lanes", counts_.adapter_lanes * Of("adapter_lane_um2"));
-    adapters.energy_nj =
-        Switching(Of("adapter_lane_um2"), Of("adapter_lane_flops"), counts_.adapter_products);
-    Block& attention = AddLogic("attention", counts_.attention_blocks * Of("attention_block_um2"));
-    attention.energy_nj =
-        Switching(Of("attention_block_um2"), Of("attention_block_flops"), counts_.attention_steps);
+    adapters.energy_nj = Switching(Of("adapter_lane_um2"), Of("adapter_lane_flops"),
+                                   counts_.adapter_products);
+    Block& attention =
+        AddLogic("attention", counts_.attention_blocks * Of("attention_block_um2"));
+    attention.energy_nj = Switching(Of("attention_block_um2"), Of("attention_block_flops"),
+                                    counts_.attention_steps);
     // An element passes one of the five units at a time.
     constexpr double kUnits = 5.0;
     Block& vectors =
@@ -396,8 +398,9 @@ Figures Model::Evaluate(const Values& values) const {
   const double model_w = token_nj * 1e-9 * rate_total + leakage;
   const double token_j = token_nj * 1e-9 + leakage / rate_total;
   set("mj_per_token", token_j * 1e3);
-  set("tops_per_w",
-      token_j > 0.0 ? 2.0 * (counts_.products + counts_.adapter_products) / token_j / 1e12 : 0.0);
+  set("tops_per_w", token_j > 0.0
+                        ? 2.0 * (counts_.products + counts_.adapter_products) / token_j / 1e12
+                        : 0.0);
   set("chip_w", model_w / chips);
   CostInputs cost;
   cost.die_mm2 = area / chips;

@@ -36,13 +36,13 @@ struct Counts {
   double vector_elements = 0.0;
   double attention_blocks = 0.0;
   // A token after which one is drawn, at Use's middle position, with Use's adapter.
-  double products = 0.0;     // weights of the base times an input
-  double weight_bits = 0.0;  // read for them
+  double products = 0.0;          // weights of the base times an input
+  double weight_bits = 0.0;       // read for them
   double adapter_products = 0.0;
-  double vector_steps = 0.0;     // elements that pass a vector unit
-  double attention_steps = 0.0;  // blocks of 32 products
+  double vector_steps = 0.0;      // elements that pass a vector unit
+  double attention_steps = 0.0;   // blocks of 32 products
   double cache_read_bits = 0.0;
-  double cycles = 0.0;  // of all stages, one after the other
+  double cycles = 0.0;            // of all stages, one after the other
 
   double rom_bits() const {
     return embedding_bits + layer_bits + head_bits + group_bits + table_bits;
@@ -63,7 +63,7 @@ struct Block {
 };
 
 struct MetricInfo {
-  std::string_view name;  // in --json: "area_mm2"
+  std::string_view name;   // in --json: "area_mm2"
   std::string_view unit;
   std::string_view title;  // "die area"
 };

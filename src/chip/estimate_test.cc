@@ -60,7 +60,8 @@ TEST(Estimate, TheUnitTechnologyMeasuresCounts) {
   // One bit is one µm² and one transistor.
   EXPECT_DOUBLE_EQ(AreaOf(figures, "layers' weight ROM"), counts.layer_bits * 1e-6);
   EXPECT_DOUBLE_EQ(AreaOf(figures, "context SRAM"), counts.cache_bits * 1e-6);
-  EXPECT_DOUBLE_EQ(AreaOf(figures, "base lanes"), 32 * inputs.Find("base_lane_um2")->value * 1e-6);
+  EXPECT_DOUBLE_EQ(AreaOf(figures, "base lanes"),
+                   32 * inputs.Find("base_lane_um2")->value * 1e-6);
   for (const Block& block : figures.blocks) {
     if (block.kind == BlockKind::kSram) {
       EXPECT_DOUBLE_EQ(block.transistors, block.area_mm2 * 1e6) << block.name;
@@ -93,8 +94,8 @@ TEST(Estimate, BlocksAddUp) {
 }
 
 TEST(Estimate, RomBitsAreTheImagesWeightBits) {
-  const auto image =
-      image::test::RandomImage(image::test::OddConfig(), 1, numerics::WeightFormat::kW6);
+  const auto image = image::test::RandomImage(image::test::OddConfig(), 1,
+                                              numerics::WeightFormat::kW6);
   plan::Choices choices;
   choices.lanes = 16;
   choices.context = 32;
@@ -166,8 +167,7 @@ TEST(Estimate, ADieBeyondTheReticleIsSeveral) {
   EXPECT_LE(Metric(figures, "reticle_share"), 1.0);
 }
 
-// Ranges and values anywhere in what their files allow: nothing negative, nothing that is no
-// number.
+// Ranges and values anywhere in what their files allow: nothing negative, nothing that is no number.
 TEST(Estimate, NoInputMakesNonsense) {
   std::mt19937_64 random(5);
   std::uniform_real_distribution<double> share(0.0, 1.0);
@@ -180,13 +180,12 @@ TEST(Estimate, NoInputMakesNonsense) {
         for (const Quantity& quantity : inputs.quantities) {
           const double factor = std::pow(10.0, 4.0 * share(random) - 2.0);
           double& value = values[quantity.name];
-          value = share(random) < 0.5
-                      ? quantity.low + share(random) * (quantity.high - quantity.low)
-                      : value * factor;
+          value = share(random) < 0.5 ? quantity.low + share(random) * (quantity.high - quantity.low)
+                                      : value * factor;
         }
-        for (const char* most_one :
-             {"utilisation", "rom_array_efficiency", "test_yield", "sram_array_efficiency",
-              "supply_efficiency", "utilisation_of_time", "defect_tolerant_fraction"}) {
+        for (const char* most_one : {"utilisation", "rom_array_efficiency", "test_yield",
+                                     "sram_array_efficiency", "supply_efficiency",
+                                     "utilisation_of_time", "defect_tolerant_fraction"}) {
           values[most_one] = std::min(values[most_one], 1.0);
         }
         values["threshold_v"] = std::min(values["threshold_v"], values["voltage_v"] * 0.9);

@@ -119,8 +119,8 @@ TEST(Design, ChangedFilesAreRefusedOrRead) {
       }
       const Result<Design> design = ParseDesign(changed, "mine");
       const Result<Technology> technology = ParseTechnology(changed, "mine");
-      for (const std::string& message :
-           {design ? "" : design.error().message, technology ? "" : technology.error().message}) {
+      for (const std::string& message : {design ? "" : design.error().message,
+                                         technology ? "" : technology.error().message}) {
         EXPECT_TRUE(message.empty() || message.starts_with("mine")) << message;
       }
     }

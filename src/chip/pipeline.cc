@@ -36,8 +36,8 @@ std::vector<StageCost> Costs(const plan::HardwarePlan& plan, const plan::Step*& 
       stage.wanted += cycles;
       continue;
     }
-    const bool matrix =
-        step.operation == plan::Operation::kBase || step.operation == plan::Operation::kAdapter;
+    const bool matrix = step.operation == plan::Operation::kBase ||
+                        step.operation == plan::Operation::kAdapter;
     int64_t* const sums = matrix ? stage.shared : stage.each;
     sums[1] += cycles;
     if (!step.adapter_only) {
@@ -98,8 +98,8 @@ class Simulator {
     arrival.order = ++issued_;
     arrival.user = user;
     arrival.position = position;
-    arrival.tokens = std::clamp<int64_t>(load_.prompt - position, 1,
-                                         std::max<int64_t>(1, options_.prompt_batch));
+    arrival.tokens =
+        std::clamp<int64_t>(load_.prompt - position, 1, std::max<int64_t>(1, options_.prompt_batch));
     arrivals_.push(arrival);
   }
 
@@ -163,8 +163,9 @@ class Simulator {
     }
     const auto users = static_cast<double>(load_.users);
     result.first_token_cycles /= users;
-    result.prompt_cycles_per_token = static_cast<double>(users_.front().first - load_.swap_cycles) /
-                                     static_cast<double>(load_.prompt);
+    result.prompt_cycles_per_token =
+        static_cast<double>(users_.front().first - load_.swap_cycles) /
+        static_cast<double>(load_.prompt);
     if (load_.output > 1) {
       result.cycles_per_token = between / users / static_cast<double>(load_.output - 1);
       result.tokens_per_cycle =

@@ -15,9 +15,9 @@ namespace etch::chip {
 
 struct Load {
   int64_t users = 1;
-  int64_t prompt = 1024;    // tokens of each user's prompt; at least 1
-  int64_t output = 1024;    // tokens drawn for each; at least 1
-  bool adapter = false;     // all of them with one
+  int64_t prompt = 1024;  // tokens of each user's prompt; at least 1
+  int64_t output = 1024;  // tokens drawn for each; at least 1
+  bool adapter = false;   // all of them with one
   int64_t swap_cycles = 0;  // until a user's adapter is on the chip; users' uploads queue
 
   bool operator==(const Load&) const = default;
@@ -32,12 +32,12 @@ struct PipelineOptions {
 };
 
 struct PipelineResult {
-  int64_t cycles = 0;               // until the last token is drawn
+  int64_t cycles = 0;  // until the last token is drawn
   double first_token_cycles = 0.0;  // from a user's arrival (all at 0) to the first token; mean
   double prompt_cycles_per_token = 0.0;  // the first user's prompt, from its first cycle
-  double cycles_per_token = 0.0;         // between tokens of a user; mean. 0 with one token each
-  double tokens_per_cycle = 0.0;         // of all users, between the first and the last token drawn
-  std::vector<double> busy;              // share of time that each stage works
+  double cycles_per_token = 0.0;  // between tokens of a user; mean. 0 with one token each
+  double tokens_per_cycle = 0.0;  // of all users, between the first and the last token drawn
+  std::vector<double> busy;       // share of time that each stage works
 };
 
 // `load` fits the plan's context: prompt + output - 1 <= context.

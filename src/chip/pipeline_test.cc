@@ -79,9 +79,9 @@ TEST(Pipeline, ContextGrowthAdaptersSwapsAndBatchesCost) {
   const double late = run({1, 101, 2, false, 0}).cycles_per_token;
   EXPECT_DOUBLE_EQ(late - early, 100.0 * 2.0 * 2.0 * 2.0);
   EXPECT_GT(run({1, 8, 8, true, 0}).cycles, run({1, 8, 8, false, 0}).cycles);
-  EXPECT_DOUBLE_EQ(
-      run({1, 8, 8, true, 500}).first_token_cycles - run({1, 8, 8, true, 0}).first_token_cycles,
-      500.0);
+  EXPECT_DOUBLE_EQ(run({1, 8, 8, true, 500}).first_token_cycles -
+                       run({1, 8, 8, true, 0}).first_token_cycles,
+                   500.0);
   const double single = run({1, 64, 2, false, 0}).prompt_cycles_per_token;
   const double batched = run({1, 64, 2, false, 0}, 8).prompt_cycles_per_token;
   EXPECT_LT(batched, 0.8 * single);

@@ -65,8 +65,8 @@ Result<Quantity> ParseOne(const Json& object, const std::string& path, const Qua
                 quantity.value, quantity.low, quantity.high);
   }
   if (quantity.low < spec.least || quantity.high > spec.most) {
-    return Fail(ErrorCode::kMalformed, "{}: {} to {} {} is not within {} to {}", path, quantity.low,
-                quantity.high, quantity.unit, spec.least, spec.most);
+    return Fail(ErrorCode::kMalformed, "{}: {} to {} {} is not within {} to {}", path,
+                quantity.low, quantity.high, quantity.unit, spec.least, spec.most);
   }
   return quantity;
 }

@@ -17,7 +17,7 @@ struct Quantity {
   std::string name;
   std::string unit;
   double value = 0.0;
-  double low = 0.0;  // low <= value <= high
+  double low = 0.0;   // low <= value <= high
   double high = 0.0;
   std::string source;
   bool assumed = false;  // an engineering guess, not a published or measured figure

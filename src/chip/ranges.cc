@@ -16,7 +16,9 @@ struct Spread {
   void Add(double change) { (change < 0.0 ? below : above) += change * change; }
 };
 
-double Swing(const Influence& influence) { return std::abs(influence.at_high - influence.at_low); }
+double Swing(const Influence& influence) {
+  return std::abs(influence.at_high - influence.at_low);
+}
 
 }  // namespace
 

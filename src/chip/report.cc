@@ -138,8 +138,7 @@ std::string SweepPart(const Study& study) {
 std::string CapacityPart(const Model& model, const CapacityStudy& study) {
   std::string html = fmt::format(
       "<h2>What the SRAM holds</h2><p>Without contexts and adapters a chip has {:.4g} mm²; the "
-      "rest of the reticle is room for {:.4g} MiB. An adapter of rank {} at all linear layers "
-      "takes "
+      "rest of the reticle is room for {:.4g} MiB. An adapter of rank {} at all linear layers takes "
       "{:.3g} MiB ({:.3g} MiB packed, in 16 bits); {} fit beside one user of {} tokens. SRAM takes "
       "more area than ROM from {} such users on.</p><table><tr><th class=\"n\">context</th>"
       "<th class=\"n\">MiB a user</th><th class=\"n\">users that fit</th></tr>\n",
@@ -210,8 +209,8 @@ std::string Published(const std::vector<Comparison>& comparisons) {
 std::string Sources(const Model& model, const Inputs& inputs) {
   std::string html = "<h2>Assumptions of the design</h2><table>\n";
   for (const Assumption& assumption : model.design().assumptions) {
-    html +=
-        "<tr>" + Cell(EscapeHtml(assumption.what)) + Cell(EscapeHtml(assumption.why)) + "</tr>\n";
+    html += "<tr>" + Cell(EscapeHtml(assumption.what)) + Cell(EscapeHtml(assumption.why)) +
+            "</tr>\n";
   }
   html += fmt::format(
       "</table><h2>Inputs</h2><p>{}: {}</p><table><tr><th>quantity</th><th class=\"n\">value</th>"

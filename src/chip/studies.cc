@@ -34,7 +34,8 @@ std::vector<SpeedPoint> SpeedOverContext(const Model& model, const Inputs& input
   // A short answer at each context: the rate there.
   constexpr int64_t kAnswer = 16;
   for (int64_t prompt = 1; prompt + kAnswer <= most; prompt = prompt < 16 ? 16 : prompt * 2) {
-    points.push_back(Measure(model, values, {1, prompt, kAnswer, model.design().use.adapter, 0}));
+    points.push_back(
+        Measure(model, values, {1, prompt, kAnswer, model.design().use.adapter, 0}));
   }
   return points;
 }
@@ -70,7 +71,9 @@ std::vector<SweepPoint> Sweep(const Design& design, const Inputs& inputs) {
         continue;  // lanes that the plan refuses
       }
       const Figures figures = model->Evaluate(values);
-      const auto figure = [&](std::string_view name) { return figures.metrics[MetricIndex(name)]; };
+      const auto figure = [&](std::string_view name) {
+        return figures.metrics[MetricIndex(name)];
+      };
       SweepPoint point;
       point.lanes = lanes;
       point.stages = stages;
@@ -86,8 +89,8 @@ std::vector<SweepPoint> Sweep(const Design& design, const Inputs& inputs) {
   }
   for (SweepPoint& point : points) {
     point.best = std::ranges::none_of(points, [&](const SweepPoint& other) {
-      const bool better =
-          other.area_mm2 < point.area_mm2 || other.tokens_per_s_total > point.tokens_per_s_total;
+      const bool better = other.area_mm2 < point.area_mm2 ||
+                          other.tokens_per_s_total > point.tokens_per_s_total;
       return better && other.area_mm2 <= point.area_mm2 &&
              other.tokens_per_s_total >= point.tokens_per_s_total;
     });
@@ -121,7 +124,8 @@ CapacityStudy CapacityOf(const Model& model, const Inputs& inputs) {
   const double blocks = static_cast<double>(config.n_kv_heads * ((config.head_dim + 31) / 32));
   const double position_bits =
       static_cast<double>(config.n_layers) *
-      (static_cast<double>(config.kv_dim()) * (design.cache.key_bits + design.cache.value_bits) +
+      (static_cast<double>(config.kv_dim()) *
+           (design.cache.key_bits + design.cache.value_bits) +
        2.0 * blocks * design.cache.block_bits);
   const auto slots = static_cast<double>(std::max<int64_t>(1, design.choices.adapter_slots));
   const double adapter_bits = counts.adapter_bits / slots;
@@ -135,17 +139,20 @@ CapacityStudy CapacityOf(const Model& model, const Inputs& inputs) {
                              static_cast<double>(design.choices.adapter_rank) * 16.0 / kMib;
   const double own_context = static_cast<double>(design.choices.context) * position_bits;
   if (adapter_bits > 0.0) {
-    study.adapters = static_cast<int64_t>(std::max(0.0, room_bits - own_context) / adapter_bits);
+    study.adapters =
+        static_cast<int64_t>(std::max(0.0, room_bits - own_context) / adapter_bits);
   }
   for (const int64_t context : {1024, 6144, 32768, 131072}) {
     Capacity capacity;
     capacity.context = context;
     const double bits = static_cast<double>(context) * position_bits;
     capacity.mib_per_user = bits / kMib;
-    capacity.users = static_cast<int64_t>(std::max(0.0, room_bits - counts.adapter_bits) / bits);
+    capacity.users =
+        static_cast<int64_t>(std::max(0.0, room_bits - counts.adapter_bits) / bits);
     study.contexts.push_back(capacity);
   }
-  study.users_sram_exceeds_rom = static_cast<int64_t>(study.rom_mm2 * per_mm2 / own_context) + 1;
+  study.users_sram_exceeds_rom =
+      static_cast<int64_t>(study.rom_mm2 * per_mm2 / own_context) + 1;
   return study;
 }
 

@@ -40,12 +40,12 @@ struct Capacity {
   int64_t users = 0;  // in the room that the reticle leaves
 };
 struct CapacityStudy {
-  double fixed_mm2 = 0.0;           // the chip without contexts and adapters, a chip
-  double room_mib = 0.0;            // of SRAM that fits into the rest of the reticle, all chips
-  double adapter_mib = 0.0;         // of one adapter of the design's rank at all linear layers
+  double fixed_mm2 = 0.0;  // the chip without contexts and adapters, a chip
+  double room_mib = 0.0;   // of SRAM that fits into the rest of the reticle, all chips
+  double adapter_mib = 0.0;  // of one adapter of the design's rank at all linear layers
   double adapter_mib_16_bit = 0.0;  // the same, packed, in 16 bits a weight
-  int64_t adapters = 0;             // that fit beside one user at the design's context
-  std::vector<Capacity> contexts;   // 1k, 6k, 32k, 128k
+  int64_t adapters = 0;    // that fit beside one user at the design's context
+  std::vector<Capacity> contexts;  // 1k, 6k, 32k, 128k
   double rom_mm2 = 0.0;
   // Users of the design's context at which SRAM takes more area than ROM.
   int64_t users_sram_exceeds_rom = 0;

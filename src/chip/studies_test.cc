@@ -32,7 +32,8 @@ TEST(Cost, APriceIsWhatIsPaidOverWhatIsMade) {
   Values values = MakeInputs("n6").Nominal();
   CostInputs inputs{800.0, 1.0, 200.0, 17000.0};
   const Costs costs = CostsOf(values, inputs);
-  EXPECT_NEAR(costs.card_w, 200.0 / values["supply_efficiency"] + values["card_overhead_w"], 1e-9);
+  EXPECT_NEAR(costs.card_w,
+              200.0 / values["supply_efficiency"] + values["card_overhead_w"], 1e-9);
   EXPECT_NEAR(costs.server_w, values["cards_per_server"] * costs.card_w + values["server_base_w"],
               1e-9);
   values["utilisation_of_time"] /= 2.0;
@@ -119,9 +120,10 @@ TEST(Floorplan, IsToScaleWithoutOverlap) {
           << name << " " << one.block;
       for (size_t second = first + 1; second < places.size(); ++second) {
         const Place& two = places[second];
-        const bool apart =
-            one.x + one.width <= two.x + slack || two.x + two.width <= one.x + slack ||
-            one.y + one.height <= two.y + slack || two.y + two.height <= one.y + slack;
+        const bool apart = one.x + one.width <= two.x + slack ||
+                           two.x + two.width <= one.x + slack ||
+                           one.y + one.height <= two.y + slack ||
+                           two.y + two.height <= one.y + slack;
         EXPECT_TRUE(apart) << name << ": " << one.block << " and " << two.block;
       }
     }

@@ -93,16 +93,14 @@ void PrintMasks(const MaskStory& story) {
   fmt::print("written      in {:.1f} s from the image\n", set.write_s);
   fmt::print("audited      in {:.1f} s: {} weights read back, {} differ\n", set.audit_s,
              HumanCount(static_cast<double>(set.audited_weights)), set.audited_wrong);
-  fmt::print(
-      "published    two months from unseen weights to silicon (Taalas); what is measured "
-      "here is the part before the mask shop\n");
+  fmt::print("published    two months from unseen weights to silicon (Taalas); what is measured "
+             "here is the part before the mask shop\n");
   if (story.change) {
-    fmt::print(
-        "other model  fabric the same byte for byte; {} of {} mask files change, {} of {} "
-        "bits\n",
-        story.change->files_changed, set.mask_files,
-        HumanCount(static_cast<double>(story.change->bits_changed)),
-        HumanCount(static_cast<double>(story.change->bits_compared)));
+    fmt::print("other model  fabric the same byte for byte; {} of {} mask files change, {} of {} "
+               "bits\n",
+               story.change->files_changed, set.mask_files,
+               HumanCount(static_cast<double>(story.change->bits_changed)),
+               HumanCount(static_cast<double>(story.change->bits_compared)));
   }
 }
 
@@ -121,8 +119,8 @@ Status Masks(const Options& options, const ChosenDesign& chosen) {
   return {};
 }
 
-Status Compare(const Options& options, const chip::Model& left, const chip::Estimate& left_estimate,
-               const chip::Inputs& left_inputs) {
+Status Compare(const Options& options, const chip::Model& left,
+               const chip::Estimate& left_estimate, const chip::Inputs& left_inputs) {
   ETCH_ASSIGN_OR_RETURN(ChosenDesign other, ChooseDesign(options.other, options.design));
   ETCH_ASSIGN_OR_RETURN(const chip::Model right,
                         chip::Model::Create(std::move(other.design), other.inputs));

@@ -36,8 +36,9 @@ int64_t AttentionCycles(const model::Config& config, const Choices& choices, int
   const int64_t blocks = Ceiling(config.head_dim, kGroup);
   const int64_t heads = std::min(config.n_heads, choices.attention_width);
   const int64_t keys = choices.attention_width / heads;
-  return Ceiling(config.n_heads, heads) * (2 * blocks * Ceiling(position + 1, keys) +
-                                           Ceiling(config.head_dim, choices.vector_width) + 50) +
+  return Ceiling(config.n_heads, heads) *
+             (2 * blocks * Ceiling(position + 1, keys) +
+              Ceiling(config.head_dim, choices.vector_width) + 50) +
          1;
 }
 

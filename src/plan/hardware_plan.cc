@@ -85,7 +85,8 @@ Status CheckChoices(const model::Config& config, Choices& choices) {
 // Builds a plan; what is laid out first stands first.
 class Planner {
  public:
-  Planner(const ModelShape& shape, const Choices& choices) : shape_(shape), config_(shape.config) {
+  Planner(const ModelShape& shape, const Choices& choices)
+      : shape_(shape), config_(shape.config) {
     plan_.fabric.config = config_;
     plan_.fabric.choices = choices;
     plan_.fabric.rank = RoundUp(choices.adapter_rank, kGroup);
@@ -208,7 +209,9 @@ class Planner {
     step.wanted_only = wanted_only;
   }
 
-  bool IsWide(InputSite site, int64_t layer) const { return shape_.a16.contains({site, layer}); }
+  bool IsWide(InputSite site, int64_t layer) const {
+    return shape_.a16.contains({site, layer});
+  }
 
   // The input of the linear layers of `site`, from n words at `source`.
   Step& AddInput(std::string name, InputSite site, int64_t layer, int64_t source, int64_t n) {

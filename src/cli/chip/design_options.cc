@@ -29,8 +29,8 @@ Status Parse(const std::string& text, chip::Quantity& quantity) {
     ++at;
   }
   if (at != end || (count != 1 && count != 3)) {
-    return Fail(ErrorCode::kInvalidArgument, "--set {}={}: a number is needed, or value:low:high",
-                quantity.name, text);
+    return Fail(ErrorCode::kInvalidArgument,
+                "--set {}={}: a number is needed, or value:low:high", quantity.name, text);
   }
   quantity.value = numbers[0];
   quantity.low = count == 3 ? numbers[1] : numbers[0];
@@ -115,9 +115,8 @@ void AddDesignOptions(CLI::App& command, DesignOptions& options) {
   command.add_option("--bits", options.bits, "Bits of a weight")->check(CLI::Range(1.0, 16.0));
   command.add_option("--voltage", options.voltage, "Supply, in V; the clock follows")
       ->check(CLI::Range(0.1, 5.0));
-  command.add_option(
-      "--set", options.set,
-      "NAME=VALUE or NAME=VALUE:LOW:HIGH: an input of the model; repeat for several");
+  command.add_option("--set", options.set,
+                     "NAME=VALUE or NAME=VALUE:LOW:HIGH: an input of the model; repeat for several");
 }
 
 Result<ChosenDesign> ChooseDesign(const std::string& what, const DesignOptions& options) {
@@ -129,7 +128,8 @@ Result<ChosenDesign> ChooseDesign(const std::string& what, const DesignOptions& 
     plan::Choices choices;
     choices.context = options.context.value_or(0);
     ETCH_ASSIGN_OR_RETURN(
-        chosen.design, chip::DesignOf(image, std::filesystem::path(what).stem().string(), choices));
+        chosen.design,
+        chip::DesignOf(image, std::filesystem::path(what).stem().string(), choices));
     chosen.is_image = true;
   } else {
     ETCH_ASSIGN_OR_RETURN(chosen.design, chip::LoadDesign(what));

@@ -127,8 +127,8 @@ Result<MaskStory> TellMasks(const std::string& image, const std::string& other,
     return Fail(ErrorCode::kMismatch, "{} and {} are not of one shape: their fabrics differ", image,
                 other);
   }
-  ETCH_ASSIGN_OR_RETURN(story.change, CompareMasks(first.path() / "chip" / "masks",
-                                                   second.path() / "chip" / "masks"));
+  ETCH_ASSIGN_OR_RETURN(
+      story.change, CompareMasks(first.path() / "chip" / "masks", second.path() / "chip" / "masks"));
   story.change->same_fabric = true;
   return story;
 }

@@ -25,11 +25,10 @@ void PrintChoices(const chip::Model& model, const chip::Inputs& inputs) {
   fmt::print("model        {}, {} weights\n", design.model, ShortNumber(model.counts().weights));
   fmt::print("technology   {}{}\n", inputs.technology.title,
              design.voltage > 0.0 ? fmt::format(" at {} V", design.voltage) : "");
-  fmt::print(
-      "units        {} lanes, {} layer{} in flight, {} elements and {} attention blocks a "
-      "cycle\n",
-      choices.lanes, choices.stages, choices.stages == 1 ? "" : "s", choices.vector_width,
-      choices.attention_width);
+  fmt::print("units        {} lanes, {} layer{} in flight, {} elements and {} attention blocks a "
+             "cycle\n",
+             choices.lanes, choices.stages, choices.stages == 1 ? "" : "s", choices.vector_width,
+             choices.attention_width);
   fmt::print("memory       {} user{} of {} tokens, {} adapter{} of rank {}\n", choices.sessions,
              choices.sessions == 1 ? "" : "s", choices.context, choices.adapter_slots,
              choices.adapter_slots == 1 ? "" : "s", choices.adapter_rank);
@@ -98,8 +97,8 @@ Json CapacityJson(const chip::CapacityStudy& study) {
 Json InputsJson(const chip::Inputs& inputs) {
   Json json = Json::object();
   for (const chip::Quantity& quantity : inputs.quantities) {
-    json[quantity.name] = {{"value", quantity.value},     {"low", quantity.low},
-                           {"high", quantity.high},       {"unit", quantity.unit},
+    json[quantity.name] = {{"value", quantity.value},   {"low", quantity.low},
+                           {"high", quantity.high},     {"unit", quantity.unit},
                            {"assumed", quantity.assumed}, {"source", quantity.source}};
   }
   return json;
@@ -131,10 +130,10 @@ void PrintEstimate(const chip::Model& model, const chip::Inputs& inputs,
   for (const chip::Capacity& one : capacity.contexts) {
     fmt::print("{:>8} {:>12} {:>20}\n", one.context, ShortNumber(one.mib_per_user), one.users);
   }
-  fmt::print(
-      "an adapter takes {} MiB; {} fit beside one user; SRAM takes more area than ROM from "
-      "{} users on\n",
-      ShortNumber(capacity.adapter_mib), capacity.adapters, capacity.users_sram_exceeds_rom);
+  fmt::print("an adapter takes {} MiB; {} fit beside one user; SRAM takes more area than ROM from "
+             "{} users on\n",
+             ShortNumber(capacity.adapter_mib), capacity.adapters,
+             capacity.users_sram_exceeds_rom);
   if (!model.design().assumptions.empty()) {
     fmt::print("\nassumed\n");
     for (const chip::Assumption& one : model.design().assumptions) {
@@ -153,8 +152,8 @@ void PrintInputs(const chip::Inputs& inputs) {
 }
 
 void PrintSweep(const std::vector<chip::SweepPoint>& points) {
-  fmt::print("{:>10} {:>7} {:>10} {:>14} {:>14} {:>8}\n", "lanes", "layers", "mm2", "tokens/s user",
-             "tokens/s all", "card W");
+  fmt::print("{:>10} {:>7} {:>10} {:>14} {:>14} {:>8}\n", "lanes", "layers", "mm2",
+             "tokens/s user", "tokens/s all", "card W");
   for (const chip::SweepPoint& point : points) {
     fmt::print("{:>10} {:>7} {:>10} {:>14} {:>14} {:>8}{}\n", point.lanes, point.stages,
                ShortNumber(point.area_mm2), ShortNumber(point.tokens_per_s_user),
@@ -184,9 +183,9 @@ void PrintPublished(const std::vector<chip::Comparison>& comparisons) {
   for (const chip::Comparison& one : comparisons) {
     const bool miss = one.ratio() < 1.0 / 1.3 || one.ratio() > 1.3;
     fmt::print("{:<34} {:<18} {:>10} {:>21} {:>10} {:>6.2f}{}\n", one.system, one.metric,
-               ShortNumber(one.predicted), ShortNumber(one.low) + " - " + ShortNumber(one.high),
-               ShortNumber(one.published), one.ratio(),
-               miss && !one.note.empty() ? "  " + one.note : "");
+               ShortNumber(one.predicted),
+               ShortNumber(one.low) + " - " + ShortNumber(one.high), ShortNumber(one.published),
+               one.ratio(), miss && !one.note.empty() ? "  " + one.note : "");
   }
 }
 
@@ -206,10 +205,8 @@ Json EstimateJson(const chip::Model& model, const chip::Inputs& inputs,
                       {"at_low", influence.at_low},
                       {"at_high", influence.at_high}});
     }
-    json[std::string(info.name)] = {{"value", ranged.value},
-                                    {"low", ranged.low},
-                                    {"high", ranged.high},
-                                    {"unit", info.unit},
+    json[std::string(info.name)] = {{"value", ranged.value}, {"low", ranged.low},
+                                    {"high", ranged.high},   {"unit", info.unit},
                                     {"most", std::move(most)}};
   }
   Json blocks = Json::array();
@@ -254,14 +251,10 @@ Json SweepJson(const std::vector<chip::SweepPoint>& points) {
 Json PublishedJson(const std::vector<chip::Comparison>& comparisons) {
   Json json = Json::array();
   for (const chip::Comparison& one : comparisons) {
-    json.push_back({{"chip", one.system},
-                    {"metric", one.metric},
-                    {"predicted", one.predicted},
-                    {"low", one.low},
-                    {"high", one.high},
-                    {"published", one.published},
-                    {"ratio", one.ratio()},
-                    {"source", one.source},
+    json.push_back({{"chip", one.system},       {"metric", one.metric},
+                    {"predicted", one.predicted}, {"low", one.low},
+                    {"high", one.high},         {"published", one.published},
+                    {"ratio", one.ratio()},     {"source", one.source},
                     {"note", one.note}});
   }
   return json;
