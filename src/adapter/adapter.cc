@@ -4,11 +4,14 @@
 // begins with "GGUF" is that, whatever its name. A pickle or a file out of a PEFT directory is
 // recognised only to say what to do instead.
 
+#include <array>
 #include <charconv>
 #include <cmath>
+#include <fstream>
 
 #include "adapter/pairs.h"
 #include "base/file.h"
+#include "base/thread_pool.h"
 
 namespace etch::adapter {
 namespace {
@@ -25,11 +28,13 @@ std::string FolderName(const fs::path& path) {
   return (known.has_filename() ? known : known.parent_path()).filename().string();
 }
 
-Result<Adapter> ReadFile(const fs::path& path, const model::Config& config) {
-  ETCH_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+Result<internal::OpenAdapter> OpenFile(const fs::path& path, const model::Config& config) {
+  ETCH_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
   const std::string_view text = AsText(file.bytes());
   if (text.starts_with("GGUF")) {
-    return internal::ParseGgufLora(file.bytes(), path.string(), config);
+    ETCH_ASSIGN_OR_RETURN(internal::AdapterPlan plan,
+                          internal::PlanGgufLora(file.bytes(), path.string(), config));
+    return internal::OpenAdapter{std::move(file), std::move(plan)};
   }
   const fs::path extension = path.extension();
   if (text.starts_with("PK") || extension == ".bin" || extension == ".pt" || extension == ".pth") {
@@ -47,21 +52,78 @@ Result<Adapter> ReadFile(const fs::path& path, const model::Config& config) {
               path.string());
 }
 
+Result<internal::OpenAdapter> Open(const fs::path& path, const model::Config& config) {
+  std::error_code error;
+  const bool is_folder = fs::is_directory(path, error);
+  ETCH_ASSIGN_OR_RETURN(internal::OpenAdapter adapter,
+                        is_folder ? internal::OpenPeft(path, config) : OpenFile(path, config));
+  adapter.plan.head.name = is_folder ? FolderName(path) : path.stem().string();
+  return adapter;
+}
+
 }  // namespace
 
 Result<Adapter> ReadAdapter(const fs::path& path, const model::Config& config) {
-  std::error_code error;
-  const bool is_folder = fs::is_directory(path, error);
-  ETCH_ASSIGN_OR_RETURN(Adapter adapter,
-                        is_folder ? internal::ReadPeft(path, config) : ReadFile(path, config));
-  adapter.name = is_folder ? FolderName(path) : path.stem().string();
+  ETCH_ASSIGN_OR_RETURN(const internal::OpenAdapter open, Open(path, config));
+  Result<Adapter> adapter = internal::Decode(open.plan, config);
+  if (!adapter) {
+    return Prefix(path.string(), std::move(adapter).error());
+  }
   return adapter;
 }
 
 Result<std::shared_ptr<const engine::AdapterWeights>> LoadAdapter(const fs::path& path,
-                                                                  const model::Config& config) {
-  ETCH_ASSIGN_OR_RETURN(const Adapter adapter, ReadAdapter(path, config));
-  return Lower(adapter, config);
+                                                                  const model::Config& config,
+                                                                  const LoadOptions& options) {
+  ETCH_ASSIGN_OR_RETURN(const internal::OpenAdapter open, Open(path, config));
+  const std::vector<internal::PairPlan>& plans = open.plan.pairs;
+  std::vector<Result<internal::LoweredPair>> lowered(plans.size());
+  ThreadPool pool(options.threads);
+  pool.ParallelFor(std::ssize(plans), 1, [&](int64_t begin, int64_t end) {
+    for (auto index = static_cast<size_t>(begin); index < static_cast<size_t>(end); ++index) {
+      const auto pair = internal::DecodePair(open.plan, plans[index], config);
+      lowered[index] =
+          pair ? internal::LowerAndHash(*pair, options.keep_floats) : tl::unexpected(pair.error());
+    }
+  });
+  std::vector<internal::LoweredPair> pairs;
+  for (Result<internal::LoweredPair>& pair : lowered) {
+    if (!pair) {
+      return Prefix(path.string(), std::move(pair).error());
+    }
+    pairs.push_back(std::move(*pair));
+  }
+  return internal::Assemble(open.plan.head.name, std::move(pairs), config);
+}
+
+Result<AdapterSummary> InspectAdapter(const fs::path& path, const model::Config& config) {
+  ETCH_ASSIGN_OR_RETURN(const internal::OpenAdapter open, Open(path, config));
+  AdapterSummary summary;
+  summary.format = open.plan.head.format;
+  for (const internal::PairPlan& pair : open.plan.pairs) {
+    const int64_t rank = pair.a.rank();
+    const int64_t padded = numerics::GroupCount(rank) * numerics::kGroup;
+    constexpr auto kFormat = numerics::WeightFormat::kW8;
+    summary.rank = std::max(summary.rank, rank);
+    summary.size_bytes += numerics::WeightBytes(kFormat, padded, pair.a.cols) +
+                          numerics::WeightBytes(kFormat, pair.b.rows, padded);
+  }
+  return summary;
+}
+
+Result<int64_t> GlanceAtAdapter(const fs::path& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) {
+    return internal::GlanceAtPeft(path);
+  }
+  std::ifstream file(path, std::ios::binary);
+  std::array<char, 4> magic{};
+  file.read(magic.data(), magic.size());
+  if (!file || std::string_view(magic.data(), magic.size()) != "GGUF") {
+    return Fail(ErrorCode::kMalformed, "{}: is neither a PEFT directory nor a GGUF adapter",
+                path.string());
+  }
+  return 0;
 }
 
 Result<AdapterArgument> ParseAdapterArgument(std::string_view text) {

@@ -60,9 +60,31 @@ Status ValidateFor(const Adapter& adapter, const model::Config& config);
 Result<std::shared_ptr<const engine::AdapterWeights>> Lower(const Adapter& adapter,
                                                             const model::Config& config);
 
-// ReadAdapter and Lower.
+struct LoadOptions {
+  bool keep_floats = true;  // what only the twin and the exports read: four times the W8 parts
+  int threads = 1;          // 0: one for each processor
+};
+
+// What ReadAdapter and Lower make, without an adapter in floats between them.
 Result<std::shared_ptr<const engine::AdapterWeights>> LoadAdapter(const std::filesystem::path& path,
-                                                                  const model::Config& config);
+                                                                  const model::Config& config,
+                                                                  const LoadOptions& options = {});
+
+// What is known of an adapter without reading its weights.
+struct AdapterSummary {
+  std::string format;      // "PEFT", "GGUF"
+  int64_t rank = 0;        // the largest of its pairs
+  int64_t size_bytes = 0;  // AdapterWeights::size_bytes, once it is lowered
+};
+
+// All of ReadAdapter's checks but those of values: reads headers only, some 0.1 ms for an adapter.
+Result<AdapterSummary> InspectAdapter(const std::filesystem::path& path,
+                                      const model::Config& config);
+
+// A first look that is cheap enough for thousands of adapters at start: the config of a PEFT
+// directory is read (kUnsupported for DoRA and the like) and the file of tensors is there and of a
+// possible size; a GGUF file begins as such. Returns the rank where the config states it, else 0.
+Result<int64_t> GlanceAtAdapter(const std::filesystem::path& path);
 
 // "PATH" or "PATH=WEIGHT" of the command line.
 struct AdapterArgument {

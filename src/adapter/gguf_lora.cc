@@ -106,8 +106,8 @@ Result<Half> ParseHalf(const GgufTensor& tensor, Bytes file) {
   return half;
 }
 
-Result<Adapter> FromHeader(const formats::GgufHeader& header, Bytes file,
-                           const model::Config& config) {
+Result<internal::AdapterPlan> FromHeader(const formats::GgufHeader& header, Bytes file,
+                                         const model::Config& config) {
   const GgufMetadata& metadata = header.metadata;
   ETCH_TRY(CheckMetadata(metadata));
   ETCH_ASSIGN_OR_RETURN(const auto stated_alpha, metadata.Number(kAlphaKey));
@@ -120,15 +120,15 @@ Result<Adapter> FromHeader(const formats::GgufHeader& header, Bytes file,
     ETCH_ASSIGN_OR_RETURN(Half half, ParseHalf(tensor, file));
     halves.push_back(std::move(half));
   }
-  Adapter adapter;
-  adapter.format = "GGUF";
+  internal::AdapterPlan plan;
+  plan.head.format = "GGUF";
   ETCH_ASSIGN_OR_RETURN(const auto base, metadata.String("general.base_model.0.name"));
-  adapter.base_model = base.value_or("");
+  plan.head.base_model = base.value_or("");
   const auto scaling = [alpha](const Half& a) -> Result<double> {
     return alpha == 0.0 ? 1.0 : alpha / static_cast<double>(a.rank());
   };
-  ETCH_ASSIGN_OR_RETURN(adapter.pairs, internal::JoinHalves(std::move(halves), config, scaling));
-  return adapter;
+  ETCH_ASSIGN_OR_RETURN(plan.pairs, internal::JoinHalves(std::move(halves), config, scaling));
+  return plan;
 }
 
 // The one alpha of all pairs, or 0 when there is none that a float holds.
@@ -147,10 +147,20 @@ float CommonAlpha(const Adapter& adapter) {
 
 }  // namespace
 
+Result<internal::AdapterPlan> internal::PlanGgufLora(Bytes file, std::string_view what,
+                                                     const model::Config& config) {
+  ETCH_ASSIGN_OR_RETURN(const formats::GgufHeader header, formats::ParseGguf(file, what));
+  Result<AdapterPlan> plan = FromHeader(header, file, config);
+  if (!plan) {
+    return Prefix(what, std::move(plan).error());
+  }
+  return plan;
+}
+
 Result<Adapter> internal::ParseGgufLora(Bytes file, std::string_view what,
                                         const model::Config& config) {
-  ETCH_ASSIGN_OR_RETURN(const formats::GgufHeader header, formats::ParseGguf(file, what));
-  Result<Adapter> adapter = FromHeader(header, file, config);
+  ETCH_ASSIGN_OR_RETURN(const internal::AdapterPlan plan, PlanGgufLora(file, what, config));
+  Result<Adapter> adapter = Decode(plan, config);
   if (!adapter) {
     return Prefix(what, std::move(adapter).error());
   }

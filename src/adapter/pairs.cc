@@ -68,13 +68,19 @@ Status CheckHalves(std::span<const Half> halves) {
   return {};
 }
 
-Status Decode(const Half& half, std::vector<float>& out) {
+Status DecodeHalf(const Half& half, std::vector<float>& out) {
   out.resize(static_cast<size_t>(half.rows * half.cols));
   if (auto done = formats::Dequantize(half.type, half.data, out); !done) {
     return Prefix(fmt::format("tensor \"{}\"", half.name), std::move(done).error());
   }
-  const auto bad = std::ranges::find_if(out, [](float value) { return !std::isfinite(value); });
-  if (bad != out.end()) {
+  // All at once, which the compiler makes vectors of: a value times 0 is 0 or, of infinities and
+  // NaN, a NaN.
+  float faults = 0.0F;
+  for (const float value : out) {
+    faults = std::max(faults, value * 0.0F == 0.0F ? 0.0F : 1.0F);
+  }
+  if (faults != 0.0F) {
+    const auto bad = std::ranges::find_if(out, [](float value) { return !std::isfinite(value); });
     const int64_t index = bad - out.begin();
     return Fail(ErrorCode::kMalformed, "tensor \"{}\" holds {} in row {}, column {}", half.name,
                 std::isnan(*bad) ? "a NaN" : "an infinity", index / half.cols, index % half.cols);
@@ -84,7 +90,7 @@ Status Decode(const Half& half, std::vector<float>& out) {
 
 }  // namespace
 
-Result<std::vector<LoraPair>> JoinHalves(std::vector<Half> halves, const model::Config& config,
+Result<std::vector<PairPlan>> JoinHalves(std::vector<Half> halves, const model::Config& config,
                                          const ScalingOf& scaling) {
   if (halves.empty()) {
     return Fail(ErrorCode::kMalformed, "holds no LoRA tensors");
@@ -94,6 +100,7 @@ Result<std::vector<LoraPair>> JoinHalves(std::vector<Half> halves, const model::
   });
   ETCH_TRY(CheckHalves(halves));
   Adapter shapes;
+  std::vector<PairPlan> plans;
   for (size_t index = 0; index < halves.size(); index += 2) {
     const Half& a = halves[index];
     const Half& b = halves[index + 1];
@@ -111,13 +118,38 @@ Result<std::vector<LoraPair>> JoinHalves(std::vector<Half> halves, const model::
     pair.a_name = a.name;
     pair.b_name = b.name;
     shapes.pairs.push_back(std::move(pair));
+    plans.push_back({a, b, factor});
   }
   ETCH_TRY(ValidateFor(shapes, config));
-  for (size_t index = 0; index < shapes.pairs.size(); ++index) {
-    ETCH_TRY(Decode(halves[2 * index], shapes.pairs[index].a));
-    ETCH_TRY(Decode(halves[2 * index + 1], shapes.pairs[index].b));
+  return plans;
+}
+
+Result<LoraPair> DecodePair(const AdapterPlan& plan, const PairPlan& pair,
+                            const model::Config& config) {
+  LoraPair out;
+  out.role = pair.a.role;
+  out.layer = pair.a.layer;
+  out.rank = pair.a.rank();
+  out.scaling = pair.scaling;
+  out.cols = pair.a.cols;
+  out.rows = pair.b.rows;
+  out.a_name = pair.a.name;
+  out.b_name = pair.b.name;
+  ETCH_TRY(DecodeHalf(pair.a, out.a));
+  ETCH_TRY(DecodeHalf(pair.b, out.b));
+  if (plan.huggingface_rows && (out.role == model::Role::kWq || out.role == model::Role::kWk)) {
+    out.b = ReorderRows(out, config.head_dim, /*to_etch=*/true);
   }
-  return std::move(shapes.pairs);
+  return out;
+}
+
+Result<Adapter> Decode(const AdapterPlan& plan, const model::Config& config) {
+  Adapter adapter = plan.head;
+  for (const PairPlan& pair : plan.pairs) {
+    ETCH_ASSIGN_OR_RETURN(LoraPair decoded, DecodePair(plan, pair, config));
+    adapter.pairs.push_back(std::move(decoded));
+  }
+  return adapter;
 }
 
 Status CheckComplete(const Adapter& adapter, const model::Config& config) {

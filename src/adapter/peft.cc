@@ -21,6 +21,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cmath>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -176,6 +177,12 @@ Status CheckFiles(const fs::path& folder) {
 
 Result<Adapter> ParsePeft(std::string_view config_text, Bytes tensors,
                           const model::Config& config) {
+  ETCH_ASSIGN_OR_RETURN(const AdapterPlan plan, PlanPeft(config_text, tensors, config));
+  return Decode(plan, config);
+}
+
+Result<AdapterPlan> PlanPeft(std::string_view config_text, Bytes tensors,
+                             const model::Config& config) {
   ETCH_ASSIGN_OR_RETURN(const PeftConfig peft, ParsePeftConfig(config_text));
   ETCH_ASSIGN_OR_RETURN(const formats::SafetensorsHeader header,
                         formats::ParseSafetensors(tensors, kTensorsName));
@@ -184,19 +191,40 @@ Result<Adapter> ParsePeft(std::string_view config_text, Bytes tensors,
     ETCH_ASSIGN_OR_RETURN(Half half, ParseHalf(entry, tensors));
     halves.push_back(std::move(half));
   }
-  Adapter adapter;
-  adapter.format = "PEFT";
-  adapter.base_model = peft.base_model;
-  ETCH_ASSIGN_OR_RETURN(
-      adapter.pairs,
-      JoinHalves(std::move(halves), config, [&peft](const Half& a) { return Scaling(peft, a); }));
-  for (LoraPair& pair : adapter.pairs) {
-    pair.b = ReorderRows(pair, config.head_dim, /*to_etch=*/true);
-  }
-  return adapter;
+  AdapterPlan plan;
+  plan.head.format = "PEFT";
+  plan.head.base_model = peft.base_model;
+  plan.huggingface_rows = true;
+  ETCH_ASSIGN_OR_RETURN(plan.pairs, JoinHalves(std::move(halves), config, [&peft](const Half& a) {
+                          return Scaling(peft, a);
+                        }));
+  return plan;
 }
 
-Result<Adapter> ReadPeft(const fs::path& path, const model::Config& config) {
+Result<int64_t> GlanceAtPeft(const fs::path& path) {
+  ETCH_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path / kConfigName, kMaxConfigBytes));
+  const Result<PeftConfig> peft = ParsePeftConfig(text);
+  if (!peft) {
+    return Prefix(path.string(), peft.error());
+  }
+  if (Status files = CheckFiles(path); !files) {
+    return Prefix(path.string(), std::move(files).error());
+  }
+  std::ifstream file(path / kTensorsName, std::ios::binary | std::ios::ate);
+  const auto size_bytes = static_cast<int64_t>(file.tellg());
+  std::array<char, 8> length{};
+  file.seekg(0);
+  file.read(length.data(), length.size());
+  const uint64_t header =
+      file ? LoadLittleEndian<uint64_t>(std::as_bytes(std::span(length)), 0) : uint64_t{0};
+  if (header == 0 || header > static_cast<uint64_t>(size_bytes) - length.size()) {
+    return Fail(ErrorCode::kMalformed, "{}: {} is cut off or no safetensors file", path.string(),
+                kTensorsName);
+  }
+  return peft->rank;
+}
+
+Result<OpenAdapter> OpenPeft(const fs::path& path, const model::Config& config) {
   // The config first: an MLX adapter or DoRA is called by its name whatever else is missing.
   ETCH_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path / kConfigName, kMaxConfigBytes));
   if (Result<PeftConfig> peft = ParsePeftConfig(text); !peft) {
@@ -205,12 +233,12 @@ Result<Adapter> ReadPeft(const fs::path& path, const model::Config& config) {
   if (Status files = CheckFiles(path); !files) {
     return Prefix(path.string(), std::move(files).error());
   }
-  ETCH_ASSIGN_OR_RETURN(const MappedFile tensors, MappedFile::Open(path / kTensorsName));
-  Result<Adapter> adapter = ParsePeft(text, tensors.bytes(), config);
-  if (!adapter) {
-    return Prefix(path.string(), std::move(adapter).error());
+  ETCH_ASSIGN_OR_RETURN(MappedFile tensors, MappedFile::Open(path / kTensorsName));
+  Result<AdapterPlan> plan = PlanPeft(text, tensors.bytes(), config);
+  if (!plan) {
+    return Prefix(path.string(), std::move(plan).error());
   }
-  return adapter;
+  return OpenAdapter{std::move(tensors), std::move(*plan)};
 }
 
 }  // namespace internal

@@ -9,4 +9,8 @@ namespace etch {
 // Bytes that can be had now without swapping, as the system estimates; 0 when it does not say.
 uint64_t AvailableMemoryBytes();
 
+// Gives memory that was freed, but is kept for the next allocation, back to the system. Takes up to
+// some milliseconds; does nothing where the C library has no such call.
+void ReturnFreeMemory();
+
 }  // namespace etch

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <charconv>
 #include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -22,6 +25,8 @@ struct Options {
   serve::ServerOptions server;
   std::string api_key_file;
   double drain_s = 10.0;
+  std::string sram;
+  std::string prefix_cache = "1GiB";
   bool json = false;
 };
 
@@ -54,8 +59,55 @@ Status AddKeys(Options& options) {
   return {};
 }
 
+// "4GiB", "487MB", "65536", or hc1: the SRAM of the chip of that name.
+Result<int64_t> ParseSize(const std::string& option, const std::string& text) {
+  constexpr int64_t kMebi = int64_t{1} << 20;
+  if (text == "hc1") {
+    return 487 * kMebi;
+  }
+  struct Unit {
+    std::string_view name;
+    int64_t bytes;
+  };
+  constexpr std::array<Unit, 9> kUnits = {{{"", 1},
+                                           {"B", 1},
+                                           {"KB", 1000},
+                                           {"MB", 1000 * 1000},
+                                           {"GB", 1000 * 1000 * 1000},
+                                           {"KiB", 1024},
+                                           {"MiB", kMebi},
+                                           {"GiB", 1024 * kMebi},
+                                           {"TiB", 1024 * 1024 * kMebi}}};
+  double number = 0.0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view rest(stop, static_cast<size_t>(text.data() + text.size() - stop));
+  const auto* const unit = std::ranges::find(kUnits, rest, &Unit::name);
+  const double bytes =
+      error == std::errc() && unit != kUnits.end() ? number * static_cast<double>(unit->bytes) : -1;
+  if (!(bytes >= 0.0 && bytes < 0x1p62)) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "{} {}: not a size; write a number with B, KB, MB, GB, KiB, MiB, GiB or TiB",
+                option, text);
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+Status ReadSizes(Options& options) {
+  if (!options.sram.empty()) {
+    ETCH_ASSIGN_OR_RETURN(options.server.sram_bytes, ParseSize("--sram", options.sram));
+    if (options.server.sram_bytes == 0) {
+      return Fail(ErrorCode::kInvalidArgument, "--sram 0: nothing fits; leave it out for no limit");
+    }
+  }
+  ETCH_ASSIGN_OR_RETURN(options.server.scheduler.prefix_cache_bytes,
+                        ParseSize("--prefix-cache", options.prefix_cache));
+  return {};
+}
+
 Status Serve(Options& options) {
   ETCH_TRY(AddKeys(options));
+  ETCH_TRY(ReadSizes(options));
+  options.server.warn = [](const std::string& line) { fmt::print(stderr, "etch: {}\n", line); };
   TakeHangup();  // from here on it means: read again
   RequestLogSink log;
   options.server.log_sink = [&log](const std::string& line) { log.Push(line); };
@@ -115,6 +167,14 @@ void AddServe(CLI::App& app, int* exit_code) {
       "    --host 0.0.0.0 --tls-cert chain.pem --tls-key key.pem");
   AddRunOptions(*command, options->model, false);
   command->add_option("--adapters", options->server.adapters, "Folder of adapters");
+  command->add_option(
+      "--sram", options->sram,
+      "Budget of adapters and contexts together (4GiB; hc1: 487MiB); else no limit");
+  command->add_option("--pin", options->server.pinned, "Adapter that is loaded at start and stays");
+  command
+      ->add_option("--prefix-cache", options->prefix_cache,
+                   "Most that contexts of ended requests take, within the budget; 0: keep none")
+      ->capture_default_str();
   command->add_option("--host", options->server.host, "Address to listen on")
       ->capture_default_str();
   command->add_option("--port", options->server.port, "Port; 0: any free one")

@@ -37,6 +37,8 @@ struct AdapterWeights {
   int64_t n_layers = 0;
   std::vector<AdapterLinear> linears;  // index layer * 7 + position in model::kBlockLinears
   uint64_t size_bytes = 0;             // of the W8 parts: what the adapter takes of the SRAM budget
+  // A hash of the W8 parts: adapters that compute the same have the same. Zero when unknown.
+  std::array<uint64_t, 2> identity = {};
 
   // `role` is one of model::kBlockLinears.
   const AdapterLinear& Linear(int64_t layer, model::Role role) const;

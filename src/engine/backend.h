@@ -23,6 +23,9 @@ struct SessionState {
   // of their own, so that attending to them reads as much memory as attending to real tokens.
   // Entries before `begin` are kept, `end` is at most the context.
   virtual void FillWithZeros(int64_t begin, int64_t end) = 0;
+  // Takes over the entries of the first `count` tokens of a state of the same backend, which may
+  // be of another size. Called only where Backend::copies_states().
+  virtual void CopyFrom(const SessionState& /*from*/, int64_t /*count*/) {}
 };
 
 // Asked now and then during a pass, by the thread that called; true: give the pass up. May be
@@ -49,6 +52,9 @@ class Backend {
   // nothing, as after any other error, which only a backend outside of this process has.
   virtual Status Forward(std::span<const Column> columns, const Interrupted& interrupted) = 0;
   virtual int64_t kv_bytes_per_token() const = 0;
+  // Whether states can be copied, and going on from a copy gives the bits of having read the
+  // tokens. That needs a result that does not depend on how tokens are cut into passes.
+  virtual bool copies_states() const { return false; }
   virtual std::string isa() const { return "scalar"; }
   virtual int threads() const { return 1; }
   // Parallel loops of one decoded token that wait for each other, the base alone; 0 when the

@@ -134,7 +134,8 @@ std::unique_ptr<Engine> Engine::Over(const image::Image& image, std::unique_ptr<
       backend->threads(),
       options.context > 0 ? options.context : std::min(image.config().context, kDefaultContext),
       backend->kv_bytes_per_token(),
-      backend->phases_per_token()};
+      backend->phases_per_token(),
+      backend->copies_states()};
   engine->backend_ = std::move(backend);
   return engine;
 }
@@ -151,6 +152,14 @@ Result<std::unique_ptr<Session>> Engine::NewSession(const SessionOptions& option
   }
   std::unique_ptr<Session> session(new Session());
   ETCH_ASSIGN_OR_RETURN(session->state_, backend_->NewState(context));
+  if (options.prefix != nullptr) {
+    ETCH_CHECK(options.prefix_tokens <= std::min(options.prefix->position_, context));
+    if (!info_.copies_contexts) {
+      return Fail(ErrorCode::kUnsupported, "the {} backend does not copy contexts", info_.backend);
+    }
+    session->state_->CopyFrom(*options.prefix->state_, options.prefix_tokens);
+    session->position_ = options.prefix_tokens;
+  }
   session->context_ = context;
   session->adapters_ = options.adapters;
   session->vocab_size_ = config.vocab_size;

@@ -44,9 +44,15 @@ struct EngineOptions {
   std::function<bool()> interrupted = nullptr;
 };
 
+class Session;
+
 struct SessionOptions {
   int64_t context = 0;  // tokens; 0: the engine's default
   std::vector<ActiveAdapter> adapters;
+  // A session of the same engine to begin as a copy of, and how many of its first tokens. It was
+  // made under the same adapters: that is for the caller to know.
+  const Session* prefix = nullptr;
+  int64_t prefix_tokens = 0;
 };
 
 class Backend;
@@ -107,6 +113,8 @@ struct EngineInfo {
   int64_t kv_bytes_per_token = 0;
   int64_t phases_per_token = 0;  // parallel loops of a decoded token that wait for each other; 0:
                                  // the backend does not say
+  bool copies_contexts = false;  // SessionOptions::prefix can be used, and gives the same bits as
+                                 // reading the tokens
 };
 
 class Engine {
@@ -121,7 +129,8 @@ class Engine {
   ~Engine();
 
   // kInvalidArgument when the context is longer than the model's; kNoSpace when its memory cannot
-  // be had; kMismatch for an adapter that was lowered for another shape. Thread-safe.
+  // be had; kMismatch for an adapter that was lowered for another shape; kUnsupported for a prefix
+  // on a backend that cannot copy. Thread-safe, but not beside a Forward of the prefix.
   Result<std::unique_ptr<Session>> NewSession(const SessionOptions& options) const;
 
   // Appends each step's tokens to its session, in one pass over the base for all of them; sessions

@@ -23,6 +23,11 @@ Generator::Generator(const Engine& engine, std::unique_ptr<Session> session,
   }
 }
 
+void Generator::Adopt(std::vector<TokenId> tokens) {
+  ETCH_CHECK(sequence_.empty() && std::ssize(tokens) > session_->position());
+  sequence_ = std::move(tokens);
+}
+
 void Generator::Begin(std::vector<TokenId> prompt, int64_t max_tokens) {
   ETCH_CHECK(!prompt.empty(), "no token to start from");
   Settle();

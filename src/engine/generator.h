@@ -69,6 +69,9 @@ class Generator {
   // how far drafts go. The count of drawn tokens goes on.
   void Begin(std::vector<TokenId> prompt, int64_t max_tokens);
 
+  // Before the first Begin: the session has read the first position() of `tokens`, which are more.
+  void Adopt(std::vector<TokenId> tokens);
+
   // Tokens that the session has not read.
   int64_t unread() const { return std::ssize(sequence_) - session_->position(); }
   // The next token, or nothing: then another pass is needed.
@@ -82,6 +85,8 @@ class Generator {
   void Settle();
 
   const Session& session() const { return *session_; }
+  // Prompt and drawn tokens; the session has read a prefix of them.
+  std::span<const TokenId> sequence() const { return sequence_; }
   uint64_t drawn() const { return drawn_; }
   const SpeculationCounts& counts() const { return counts_; }
 

@@ -95,6 +95,22 @@ void KvCache::FillWithZeros(int64_t begin, int64_t end) {
   }
 }
 
+void KvCache::CopyFrom(const SessionState& from, int64_t count) {
+  const auto& other = static_cast<const KvCache&>(from);
+  const int64_t width = kv_heads_ * head_dim_;
+  const int64_t blocks = kv_heads_ * blocks_;
+  for (int64_t layer = 0; layer < layers_; ++layer) {
+    const auto copy = [&](const auto& source, const auto& target, int64_t of_a_token) {
+      std::ranges::copy(Slice(source, other.Entry(layer, 0) * of_a_token, count * of_a_token),
+                        target.get() + Entry(layer, 0) * of_a_token);
+    };
+    copy(other.key_codes_, key_codes_, width);
+    copy(other.value_codes_, value_codes_, width);
+    copy(other.key_shifts_, key_shifts_, blocks);
+    copy(other.value_shifts_, value_shifts_, blocks);
+  }
+}
+
 void KvCache::Store(int64_t layer, int64_t position, std::span<const int32_t> keys,
                     std::span<const int32_t> values) {
   const int64_t kv_dim = kv_heads_ * head_dim_;

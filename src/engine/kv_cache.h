@@ -20,6 +20,7 @@ class KvCache : public SessionState {
   static Result<std::unique_ptr<SessionState>> Create(const model::Config& config, int64_t context);
   static int64_t BytesPerToken(const model::Config& config);
   void FillWithZeros(int64_t begin, int64_t end) override;
+  void CopyFrom(const SessionState& from, int64_t count) override;
 
   // Quantises and stores the rotated keys and the values of one token; both hold kv_dim I32 values.
   void Store(int64_t layer, int64_t position, std::span<const int32_t> keys,

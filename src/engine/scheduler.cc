@@ -3,6 +3,10 @@
 // last token with drafts) and draws from each what the pass has made sure. Integer arithmetic makes
 // the text of a request independent of what else is in the batch, so turns need no care beyond
 // fairness. Callbacks run on this thread, outside of the lock.
+//
+// A request passes from waiting to arriving (its memory is reserved, its adapters are on their way)
+// to running. What needs the budget happens on this thread too and outside of the lock, because
+// reserving may reclaim, and reclaiming tells this scheduler.
 
 #include "engine/scheduler.h"
 
@@ -10,29 +14,63 @@
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
-#include <deque>
+#include <iterator>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <thread>
+#include <tuple>
 #include <unordered_set>
+
+#include "base/bytes.h"
+#include "engine/fair_queue.h"
 
 namespace etch::engine {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 struct Running {
   uint64_t id = 0;
   Request request;
+  int64_t context = 0;  // of its session: what prompt and answer need, in whole pages
+  // From its admission on. Freed in the reverse order: the reservation last.
+  Budget::Reservation reservation;
+  std::vector<std::shared_ptr<const AdapterClaim>> claims;
   std::unique_ptr<Generator> generator;  // once it runs
+  bool keyed = false;                    // its context may be kept, under `key`
+  PrefixKey key;
 };
+
+// The budget is taken by nothing that will end, and still the next request does not fit: after this
+// time it is refused. Adapters that are on their way for a cancelled request arrive before.
+constexpr std::chrono::seconds kPatience{2};
+constexpr std::chrono::milliseconds kLook{100};  // at a budget that is full, without being told
 
 }  // namespace
 
 struct Scheduler::State {
   State(Engine& engine_in, const SchedulerOptions& options_in)
-      : engine(engine_in), options(options_in), passes(engine_in) {}
+      : engine(engine_in),
+        options(options_in),
+        budget(options.budget != nullptr ? *options.budget : own_budget),
+        passes(engine_in),
+        prefixes(engine_in, budget, options.prefix_cache_bytes) {}
 
   void Run();
+  // Waits for work, ends cancelled requests and starts waiting ones. False when the scheduler
+  // stops.
   bool Admit();
+  void AdmitWaiting();
+  // Reserves what the request needs and does not have yet. False when there is no room.
+  bool TakeRoom(Running& entry);
+  // Refuses the next waiting request when nothing that will end stands in its way.
+  void RefuseWhatNeverFits();
+  // Starts what has all its adapters.
+  void StartArrived();
+  // False while an adapter is on its way.
+  Result<bool> TakeAdapters(Running& entry);
+  Status Start(Running& entry);
   void Turn();
   // Draws what the last pass made sure, if anything; true while the request goes on.
   bool Advance(Running& entry);
@@ -42,6 +80,8 @@ struct Scheduler::State {
 
   Engine& engine;
   const SchedulerOptions options;
+  Budget own_budget;
+  Budget& budget;
   std::thread thread;
 
   mutable std::mutex mutex;
@@ -49,20 +89,31 @@ struct Scheduler::State {
   bool stopping = false;
   bool draining = false;
   uint64_t next_id = 1;
-  std::deque<Running> waiting;
+  bool signalled = false;  // something arrived, was cancelled or gave memory back
+  FairQueue<Running> waiting;
   std::unordered_set<uint64_t> cancelled;
-  int64_t running_count = 0;
+  int64_t running_count = 0;  // with arriving and ending ones
+  int64_t arriving_count = 0;
+  bool budget_full = false;
   SpeculationCounts published_counts;
 
   // Touched by the thread only.
+  std::vector<Running> arriving;
   std::vector<Running> running;
+  std::optional<Clock::time_point> stuck_since;
   std::vector<Generator*> generators;  // of the present turn
   PassRunner passes;
   SpeculationCounts counts;
+  PrefixCache prefixes;
 };
 
 Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
     : state_(std::make_unique<State>(engine, options)) {
+  state_->budget.SetListener([state = state_.get()] {
+    const std::lock_guard lock(state->mutex);
+    state->signalled = true;
+    state->changed.notify_all();
+  });
   state_->thread = std::thread([this] { state_->Run(); });
 }
 
@@ -73,6 +124,7 @@ Scheduler::~Scheduler() {
   }
   state_->changed.notify_all();
   state_->thread.join();
+  state_->budget.SetListener(nullptr);
 }
 
 Result<uint64_t> Scheduler::Submit(Request request) {
@@ -97,22 +149,42 @@ Result<uint64_t> Scheduler::Submit(Request request) {
                   vocabulary);
     }
   }
+  const int64_t longest = state.engine.image().config().context;
+  if (context > longest) {
+    return Fail(ErrorCode::kInvalidArgument, "context {} is not in 1 to {}, the model's own",
+                context, longest);
+  }
   // The last token is chosen from the logits of the one before it, so it needs no place of its own.
   request.max_tokens = std::min(request.max_tokens, context - prompt + 1);
+  Running entry;
+  entry.context = std::min(
+      (prompt + request.max_tokens - 1 + kContextPage - 1) / kContextPage * kContextPage, context);
+  int64_t needed = entry.context * info.kv_bytes_per_token;
+  for (const RequestedAdapter& adapter : request.requested) {
+    needed += adapter.source->size_bytes();
+  }
+  if (const int64_t available = state.budget.available_bytes(); needed > available) {
+    return Fail(ErrorCode::kNoSpace,
+                "a context of {} tokens and its adapters take {}, the server's budget has {}; ask "
+                "for fewer tokens",
+                entry.context, HumanBytes(static_cast<double>(needed)),
+                HumanBytes(static_cast<double>(available)));
+  }
   const std::lock_guard lock(state.mutex);
   if (state.stopping || state.draining) {
     return Fail(ErrorCode::kUnavailable, "the server is shutting down");
   }
-  const int64_t present = std::ssize(state.waiting) + state.running_count;
+  const int64_t present = state.waiting.size() + state.running_count;
   if (present >= state.options.max_running + state.options.max_waiting) {
     return Fail(ErrorCode::kUnavailable, "{} requests are waiting already; try again later",
                 state.waiting.size());
   }
-  Running entry;
   entry.id = state.next_id++;
   entry.request = std::move(request);
   const uint64_t id = entry.id;
-  state.waiting.push_back(std::move(entry));
+  const std::string client = entry.request.client;
+  state.waiting.Push(client, std::move(entry));
+  state.signalled = true;
   state.changed.notify_all();
   return id;
 }
@@ -121,6 +193,7 @@ void Scheduler::Cancel(uint64_t id) {
   const std::lock_guard lock(state_->mutex);
   if (id < state_->next_id) {
     state_->cancelled.insert(id);
+    state_->signalled = true;
     state_->changed.notify_all();
   }
 }
@@ -135,77 +208,195 @@ bool Scheduler::Drain(double seconds) {
 
 SchedulerStatus Scheduler::status() const {
   const std::lock_guard lock(state_->mutex);
-  return {state_->running_count, static_cast<int64_t>(state_->waiting.size()),
-          state_->published_counts};
+  return {state_->running_count,  state_->waiting.size(), state_->published_counts,
+          state_->arriving_count, state_->budget_full,    state_->prefixes.status()};
 }
 
 void Scheduler::State::Run() {
   while (Admit()) {
     Turn();
   }
-  for (Running& entry : running) {
-    Finish(entry, FinishReason::kCancelled);
-  }
-  std::deque<Running> left;
+  std::vector<Running> left;
   {
     const std::lock_guard lock(mutex);
-    left.swap(waiting);
+    left = waiting.Take([](const Running&) { return true; });
     running_count = 0;
   }
-  for (Running& entry : left) {
-    Finish(entry, FinishReason::kCancelled);
+  for (std::vector<Running>* list : {&running, &arriving, &left}) {
+    for (Running& entry : *list) {
+      Finish(entry, FinishReason::kCancelled);
+    }
+    list->clear();
   }
 }
 
-// Waits for work, ends cancelled requests and starts waiting ones. False when the scheduler stops.
 bool Scheduler::State::Admit() {
   std::vector<Running> ended;
-  std::vector<Running> started;
   {
     std::unique_lock lock(mutex);
-    running_count = std::ssize(running);
+    running_count = std::ssize(running) + std::ssize(arriving);
+    arriving_count = std::ssize(arriving);
     published_counts = counts;
     changed.notify_all();
-    changed.wait(lock, [this] { return stopping || !running.empty() || !waiting.empty(); });
+    const auto awake = [this] { return stopping || signalled || !running.empty(); };
+    if (waiting.empty() && arriving.empty()) {
+      changed.wait(lock, awake);
+    } else {
+      changed.wait_for(lock, kLook, awake);
+    }
+    signalled = false;
     if (stopping) {
       return false;
     }
     const auto is_cancelled = [this](const Running& entry) { return cancelled.contains(entry.id); };
-    const auto take_cancelled = [&](auto& list) {
-      const auto split = std::stable_partition(list.begin(), list.end(), std::not_fn(is_cancelled));
-      std::move(split, list.end(), std::back_inserter(ended));
-      list.erase(split, list.end());
-    };
-    take_cancelled(running);
-    take_cancelled(waiting);
-    cancelled.clear();
-    while (!waiting.empty() && std::ssize(running) + std::ssize(started) < options.max_running) {
-      started.push_back(std::move(waiting.front()));
-      waiting.pop_front();
+    for (std::vector<Running>* list : {&running, &arriving}) {
+      const auto split =
+          std::stable_partition(list->begin(), list->end(), std::not_fn(is_cancelled));
+      std::move(split, list->end(), std::back_inserter(ended));
+      list->erase(split, list->end());
     }
+    std::ranges::move(waiting.Take(is_cancelled), std::back_inserter(ended));
+    cancelled.clear();
     // What ends is counted until its on_finish was called: Drain waits for that.
-    running_count = std::ssize(running) + std::ssize(started) + std::ssize(ended);
+    running_count = std::ssize(running) + std::ssize(arriving) + std::ssize(ended);
   }
   for (Running& entry : ended) {
     Finish(entry, FinishReason::kCancelled);
   }
-  for (Running& entry : started) {
-    auto session = engine.NewSession({entry.request.context, entry.request.adapters});
-    if (!session) {
-      Finish(entry, FinishReason::kFailed, &session.error());
+  ended.clear();
+  AdmitWaiting();
+  StartArrived();
+  return true;
+}
+
+void Scheduler::State::AdmitWaiting() {
+  bool full = false;
+  while (std::ssize(running) + std::ssize(arriving) < options.max_running) {
+    Running entry;
+    std::string client;
+    {
+      const std::lock_guard lock(mutex);
+      if (waiting.empty()) {
+        break;
+      }
+      std::tie(client, entry) = waiting.Pop();
+      ++running_count;
+    }
+    if (TakeRoom(entry)) {
+      arriving.push_back(std::move(entry));
       continue;
     }
-    entry.generator =
-        std::make_unique<Generator>(engine, std::move(*session),
-                                    GeneratorOptions{entry.request.sampling, entry.request.stream,
-                                                     options.speculation, entry.request.filter});
-    entry.generator->Begin(std::move(entry.request.prompt), entry.request.max_tokens);
-    if (entry.request.on_start) {
-      entry.request.on_start();
-    }
-    running.push_back(std::move(entry));
+    full = true;
+    const std::lock_guard lock(mutex);
+    --running_count;
+    waiting.PutBack(client, std::move(entry));
+    break;
   }
+  {
+    const std::lock_guard lock(mutex);
+    budget_full = full;
+  }
+  if (!full || !running.empty() || !arriving.empty()) {
+    stuck_since.reset();
+  } else {
+    RefuseWhatNeverFits();
+  }
+}
+
+bool Scheduler::State::TakeRoom(Running& entry) {
+  // Claims stay with a request that waits for the rest, or two requests would take each other's
+  // adapters away in turns.
+  for (size_t index = entry.claims.size(); index < entry.request.requested.size(); ++index) {
+    auto claim = entry.request.requested[index].source->Claim();
+    if (claim == nullptr) {
+      return false;
+    }
+    entry.claims.push_back(std::move(claim));
+  }
+  auto reservation =
+      budget.Reserve(entry.context * engine.info().kv_bytes_per_token, Budget::Use::kContext);
+  if (!reservation) {
+    return false;
+  }
+  entry.reservation = std::move(*reservation);
   return true;
+}
+
+void Scheduler::State::RefuseWhatNeverFits() {
+  const Clock::time_point now = Clock::now();
+  if (!stuck_since) {
+    stuck_since = now;
+  }
+  if (now - *stuck_since < kPatience) {
+    return;
+  }
+  stuck_since.reset();
+  Running entry;
+  {
+    const std::lock_guard lock(mutex);
+    entry = waiting.Pop().second;
+    ++running_count;
+  }
+  const Error error{ErrorCode::kNoSpace,
+                    "the adapters that are pinned or stay in memory leave too little of the budget "
+                    "for this request"};
+  Finish(entry, FinishReason::kFailed, &error);
+}
+
+void Scheduler::State::StartArrived() {
+  std::erase_if(arriving, [this](Running& entry) {
+    const Result<bool> arrived = TakeAdapters(entry);
+    if (arrived && !*arrived) {
+      return false;
+    }
+    const Status started = arrived ? Start(entry) : Status(tl::unexpected(arrived.error()));
+    if (started) {
+      running.push_back(std::move(entry));
+    } else {
+      Finish(entry, FinishReason::kFailed, &started.error());
+    }
+    return true;
+  });
+}
+
+Result<bool> Scheduler::State::TakeAdapters(Running& entry) {
+  std::vector<ActiveAdapter> arrived;
+  for (size_t index = 0; index < entry.claims.size(); ++index) {
+    const auto& claim = entry.claims[index];
+    ETCH_ASSIGN_OR_RETURN(const AdapterWeights* weights, claim->Weights());
+    if (weights == nullptr) {
+      return false;
+    }
+    // The session shares the claim, so that the weights stay while it runs.
+    arrived.push_back({std::shared_ptr<const AdapterWeights>(claim, weights),
+                       entry.request.requested[index].weight_q16});
+  }
+  std::ranges::move(arrived, std::back_inserter(entry.request.adapters));
+  return true;
+}
+
+Status Scheduler::State::Start(Running& entry) {
+  Request& request = entry.request;
+  SessionOptions session_options{entry.context, request.adapters};
+  PrefixCache::Match match;
+  entry.keyed = options.prefix_cache_bytes > 0 && engine.info().copies_contexts &&
+                MakePrefixKey(request.adapters, request.salt, entry.key);
+  if (entry.keyed) {
+    match = prefixes.Find(entry.key, request.prompt);
+    prefixes.Count(match.tokens);
+    session_options.prefix = match.session.get();
+    session_options.prefix_tokens = match.tokens;
+  }
+  ETCH_ASSIGN_OR_RETURN(std::unique_ptr<Session> session, engine.NewSession(session_options));
+  entry.generator = std::make_unique<Generator>(
+      engine, std::move(session),
+      GeneratorOptions{request.sampling, request.stream, options.speculation, request.filter});
+  entry.generator->Adopt(request.prompt);
+  entry.generator->Begin(std::move(request.prompt), request.max_tokens);
+  if (request.on_start) {
+    request.on_start({match.tokens});
+  }
+  return {};
 }
 
 void Scheduler::State::Turn() {
@@ -260,8 +451,17 @@ void Scheduler::State::Finish(Running& entry, FinishReason reason, const Error* 
   if (entry.generator) {
     counts.drafted += entry.generator->counts().drafted;
     counts.accepted += entry.generator->counts().accepted;
+    if (entry.keyed && reason != FinishReason::kFailed) {
+      entry.generator->Settle();
+      prefixes.Keep(entry.key, entry.generator->session(), entry.generator->sequence(),
+                    std::move(entry.reservation));
+    }
   }
+  // Who hears of the end finds the memory given back.
   entry.generator.reset();
+  entry.request.adapters.clear();
+  entry.claims.clear();
+  entry.reservation = {};
   if (entry.request.on_finish) {
     entry.request.on_finish(reason, error);
   }

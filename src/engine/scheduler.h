@@ -3,6 +3,10 @@
 // Many requests on one engine, in fair turns. Each turn gives every running request one decoded
 // token and the drafted ones that prove right, or one chunk of its prompt, in a single pass over
 // the base. This is the seam for batching, budgets and tenancy.
+//
+// A waiting request is admitted when a seat is free and its context (prompt and answer, in pages of
+// kContextPage tokens) and its adapters fit the budget. Clients are served in turn; the one whose
+// turn it is is not overtaken, so a large request is not starved by small ones.
 
 #include <cstdint>
 #include <functional>
@@ -12,17 +16,29 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/adapter_source.h"
+#include "engine/budget.h"
 #include "engine/engine.h"
 #include "engine/generator.h"
+#include "engine/prefix_cache.h"
 #include "numerics/sampler.h"
 
 namespace etch::engine {
 
+inline constexpr int64_t kContextPage = 16;  // tokens
+
 enum class FinishReason { kStop, kLength, kCancelled, kFailed };
 
+struct RequestStart {
+  int64_t cached_tokens = 0;  // of the prompt, which a kept context spared
+};
+
 struct Request {
-  std::vector<TokenId> prompt;  // at least one token
-  std::vector<ActiveAdapter> adapters;
+  std::vector<TokenId> prompt;              // at least one token
+  std::vector<ActiveAdapter> adapters;      // in memory already
+  std::vector<RequestedAdapter> requested;  // brought in when the request is admitted; behind those
+  std::string client;                       // whose turn a request takes while it waits
+  std::string salt;                         // contexts are shared only among requests of one salt
   numerics::SamplingConfig sampling;
   uint32_t stream = 0;  // which of the request's parallel choices this is
   int64_t max_tokens = 0;
@@ -31,8 +47,8 @@ struct Request {
 
   TokenFilter filter = {};  // what the answer is held to; called on the scheduler's thread
 
-  // Called once, on the scheduler's thread, when the request stops waiting; may be empty.
-  std::function<void()> on_start;
+  // Called once, first, when the request starts to run. May be empty.
+  std::function<void(const RequestStart&)> on_start;
   // Called on the scheduler's thread for every token, in order (the event's logits are valid during
   // the call only); returns false to stop (a stop string, a closed connection).
   std::function<bool(const TokenEvent&)> on_token;
@@ -41,16 +57,21 @@ struct Request {
 };
 
 struct SchedulerOptions {
-  int64_t max_running = 8;  // sessions that take turns; more wait in order of arrival
+  int64_t max_running = 8;  // sessions that take turns; more wait, each client's in order
   int64_t max_waiting = 512;
   int64_t prompt_chunk = 64;                     // prompt tokens a turn
   Speculation speculation = Speculation::kAuto;  // the text is the same whichever is chosen
+  Budget* budget = nullptr;        // must outlive the scheduler; null: one without a limit
+  int64_t prefix_cache_bytes = 0;  // for contexts of ended requests, within the budget; 0: none
 };
 
 struct SchedulerStatus {
   int64_t running = 0;
   int64_t waiting = 0;
   SpeculationCounts speculation;  // of all requests that have ended
+  int64_t loading = 0;            // of `running`: wait for their adapters
+  bool budget_full = false;       // the next request waits for room in the budget
+  PrefixCacheStatus prefixes;
 };
 
 class Scheduler {
@@ -65,7 +86,8 @@ class Scheduler {
 
   // Takes a request and returns its id, or: kContextExceeded when the prompt and at least one token
   // do not fit the context (checked here, nothing is cut), kUnavailable when the queue is full or
-  // shutting down, kInvalidArgument.
+  // shutting down, kNoSpace when its context and adapters exceed the budget even alone,
+  // kInvalidArgument.
   Result<uint64_t> Submit(Request request);
   // Ends a request at its next turn; unknown ids are ignored.
   void Cancel(uint64_t id);

@@ -232,6 +232,9 @@ TEST_F(SchedulerTest, RefusesWhatCannotRun) {
   EXPECT_EQ(code(MakeRequest({67}, 1, 1)), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code(MakeRequest({-1}, 1, 1)), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code(MakeRequest(std::vector<TokenId>(64, 1), 1, 1)), ErrorCode::kContextExceeded);
+  Request longer = MakeRequest({1}, 1, 1);
+  longer.context = 100000;
+  EXPECT_EQ(code(std::move(longer)), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code(MakeRequest({1}, 1, 1)), ErrorCode::kUnavailable);  // no place in the queue
   EXPECT_TRUE(scheduler.Drain(1.0));
   EXPECT_EQ(code(MakeRequest({1}, 1, 1)), ErrorCode::kUnavailable);
@@ -240,10 +243,12 @@ TEST_F(SchedulerTest, RefusesWhatCannotRun) {
 TEST_F(SchedulerTest, FailsARequestWhoseSessionCannotBeMade) {
   Scheduler scheduler(*engine_, {});
   Request request = MakeRequest({1}, 1, 1);
-  request.context = 100000;
+  auto foreign = std::make_shared<AdapterWeights>();
+  foreign->n_layers = 1000;
+  request.adapters = {{foreign}};
   const Outcome outcome = Start(scheduler, std::move(request)).get();
   EXPECT_EQ(outcome.reason, FinishReason::kFailed);
-  EXPECT_NE(outcome.error.find("context"), std::string::npos);
+  EXPECT_NE(outcome.error.find("1000 layers"), std::string::npos);
 }
 
 TEST_F(SchedulerTest, FailsARequestThatItsFilterLeavesNoToken) {

@@ -25,21 +25,20 @@ Error NoSuchModel(const std::string& model) {
           fmt::format("no model named \"{}\"; GET /v1/models lists them", model)};
 }
 
-Result<std::vector<engine::ActiveAdapter>> FindAdapters(const Service& service,
-                                                        const Caller& caller,
-                                                        const std::string& model) {
+Result<std::vector<engine::RequestedAdapter>> FindAdapters(Service& service, const Caller& caller,
+                                                          const std::string& model) {
   const std::string& base = service.adapters.base();
   if (model.empty() || model == base) {
     if (!caller.MayUseBase()) {
       return tl::unexpected(NoSuchModel(model.empty() ? base : model));
     }
-    return std::vector<engine::ActiveAdapter>();
+    return std::vector<engine::RequestedAdapter>();
   }
-  auto weights = caller.MayUseAdapter(model) ? service.adapters.Find(model) : nullptr;
-  if (weights == nullptr) {
+  if (!caller.MayUseAdapter(model)) {
     return tl::unexpected(NoSuchModel(model));
   }
-  return std::vector<engine::ActiveAdapter>{{std::move(weights)}};
+  ETCH_ASSIGN_OR_RETURN(auto source, service.adapters.Find(model));
+  return std::vector<engine::RequestedAdapter>{{std::move(source)}};
 }
 
 Result<Prompts> EncodePrompts(const Service& service, const CompletionRequest& request) {
@@ -65,13 +64,13 @@ Result<Prompts> EncodePrompts(const Service& service, const CompletionRequest& r
 // What a request asks for, found and checked, nothing started.
 struct Prepared {
   CompletionRequest request;
-  std::vector<engine::ActiveAdapter> adapters;
+  std::vector<engine::RequestedAdapter> adapters;
   Prompts prompts;
   int64_t prompt_tokens = 0;
   std::shared_ptr<grammar::TokenMasks> masks;  // null: free text
 };
 
-Result<Prepared> Prepare(const Service& service, const Caller& caller, const std::string& body,
+Result<Prepared> Prepare(Service& service, const Caller& caller, const std::string& body,
                          bool chat) {
   Prepared out;
   ETCH_ASSIGN_OR_RETURN(out.request, chat ? ParseChatRequest(body) : ParseCompletionRequest(body));
@@ -83,6 +82,9 @@ Result<Prepared> Prepare(const Service& service, const Caller& caller, const std
   const int64_t limit = caller.tenant() != nullptr ? caller.tenant()->limits.context : 0;
   const int64_t context = service.engine.info().context;
   out.request.context = limit > 0 ? std::min(limit, context) : context;
+  if (caller.tenant() != nullptr) {
+    out.request.client = caller.tenant_name();
+  }
   for (const auto& prompt : out.prompts) {
     out.prompt_tokens += std::ssize(prompt);
     if (limit > 0 && limit < context && std::ssize(prompt) >= limit) {
@@ -168,7 +170,9 @@ tl::expected<Completion, Refused> StartCompletion(Service& service, const Caller
   const auto deliver = [mailbox = out.mailbox, presence](Piece piece) {
     if (piece.started) {
       presence->Start();
-      return;
+      if (piece.cached_tokens == 0) {
+        return;
+      }
     }
     asio::post(
         mailbox->executor,
@@ -206,6 +210,7 @@ Piece TakePiece(Completion& completion, Metrics& metrics) {
   completion.mailbox->arrivals.pop_front();
   Piece& piece = arrival.piece;
   completion.usage.completion_tokens += piece.tokens;
+  completion.usage.cached_tokens += piece.cached_tokens;
   if (piece.tokens > 0) {
     SteadyTime& last = completion.last_token[static_cast<size_t>(piece.choice)];
     if (completion.first_token_s == 0.0) {

@@ -327,20 +327,22 @@ Reply Connection::GetReply(const std::string& target) const {
   const int64_t context = service_.engine.info().context;
   constexpr std::string_view kModels = "/v1/models";
   if (target == kModels) {
-    std::vector<std::string> names = adapters.Names();
-    std::erase_if(names, [&](const std::string& name) { return !caller.MayUseAdapter(name); });
+    std::vector<AdapterState> states = adapters.States();
+    std::erase_if(states,
+                  [&](const AdapterState& state) { return !caller.MayUseAdapter(state.name); });
     return {200,
-            ModelsBody(adapters.base(), caller.MayUseBase(), names, service_.started, context)};
+            ModelsBody(adapters.base(), caller.MayUseBase(), states, service_.started, context)};
   }
   if (!target.starts_with("/v1/models/")) {
     return {404, ErrorBody(404, "no route " + target, "not_found")};
   }
   const std::string id = target.substr(kModels.size() + 1);
   if (id == adapters.base() && caller.MayUseBase()) {
-    return {200, ModelBody(id, "", service_.started, context)};
+    return {200, ModelBody(id, service_.started, context)};
   }
-  if (caller.MayUseAdapter(id) && adapters.Find(id) != nullptr) {
-    return {200, ModelBody(id, adapters.base(), service_.started, context)};
+  const std::optional<AdapterState> state = adapters.State(id);
+  if (state && caller.MayUseAdapter(id)) {
+    return {200, AdapterBody(*state, adapters.base(), service_.started, context)};
   }
   return {404, ErrorBody(404, "no model named \"" + id + "\"; GET /v1/models lists them",
                          "model_not_found")};
@@ -537,7 +539,7 @@ void Connection::SetHeaders(http::response<Body>& response) const {
 std::string Connection::HealthBody() const {
   const engine::SchedulerStatus status = service_.scheduler.status();
   return fmt::format(R"({{"status":"ok","running":{},"queue_size":{},"adapters":{}}})",
-                     status.running, status.waiting, service_.adapters.Names().size());
+                     status.running, status.waiting, service_.adapters.counts().known);
 }
 
 std::string Connection::MetricsText() const {

@@ -25,6 +25,8 @@ engine::Request MakeRequest(const CompletionRequest& request,
   out.max_tokens = request.max_tokens.value_or(int64_t{1} << 31);
   out.end_tokens = tokenizer.vocabulary().end_of_generation;
   out.context = request.context;
+  out.client = request.client;
+  out.salt = request.client;
   auto choice = std::make_shared<Choice>(tokenizer, request);
   if (masks != nullptr) {
     // Where the text loses the space that SentencePiece puts first, the constraint sees none.
@@ -35,12 +37,6 @@ engine::Request MakeRequest(const CompletionRequest& request,
     out.filter.allowed = [choice] { return choice->matcher->Allowed(); };
     out.filter.accept = [choice](engine::TokenId token) { choice->matcher->Accept(token); };
   }
-  out.on_start = [index, deliver] {
-    Piece piece;
-    piece.choice = index;
-    piece.started = true;
-    deliver(std::move(piece));
-  };
   out.on_token = [choice, index, deliver, logprobs = request.logprobs,
                   top = request.top_logprobs](const engine::TokenEvent& event) {
     Piece piece;
@@ -73,7 +69,7 @@ engine::Request MakeRequest(const CompletionRequest& request,
 
 Result<Generation> StartGeneration(const CompletionRequest& request,
                                    const std::vector<std::vector<engine::TokenId>>& prompts,
-                                   const std::vector<engine::ActiveAdapter>& adapters,
+                                   const std::vector<engine::RequestedAdapter>& adapters,
                                    const std::shared_ptr<grammar::TokenMasks>& masks, uint64_t seed,
                                    const text::Tokenizer& tokenizer, engine::Scheduler& scheduler,
                                    const std::function<void(Piece)>& deliver) {
@@ -84,7 +80,15 @@ Result<Generation> StartGeneration(const CompletionRequest& request,
       engine::Request one =
           MakeRequest(request, masks, seed, generation.choices++, tokenizer, deliver);
       one.prompt = prompt;
-      one.adapters = adapters;
+      one.on_start = [deliver, index = generation.choices - 1,
+                      first = copy == 0](const engine::RequestStart& start) {
+        Piece piece;
+        piece.choice = index;
+        piece.started = true;
+        piece.cached_tokens = first ? start.cached_tokens : 0;
+        deliver(std::move(piece));
+      };
+      one.requested = adapters;
       const Result<uint64_t> id = scheduler.Submit(std::move(one));
       if (!id) {
         for (const uint64_t started : generation.ids) {

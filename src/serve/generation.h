@@ -27,6 +27,7 @@ struct Piece {
   int64_t choice = 0;
   std::string text;
   std::vector<TokenDetail> details;  // one a token when logprobs are wanted
+  int64_t cached_tokens = 0;         // of the prompt, in the first piece of a prompt's first choice
   int64_t tokens = 0;                // completion tokens that this piece accounts for
   bool started = false;              // nothing yet but that it no longer waits
   bool finished = false;
@@ -45,7 +46,7 @@ struct Generation {
 // scheduler's thread. On an error nothing is left running.
 Result<Generation> StartGeneration(const CompletionRequest& request,
                                    const std::vector<std::vector<engine::TokenId>>& prompts,
-                                   const std::vector<engine::ActiveAdapter>& adapters,
+                                   const std::vector<engine::RequestedAdapter>& adapters,
                                    const std::shared_ptr<grammar::TokenMasks>& masks, uint64_t seed,
                                    const text::Tokenizer& tokenizer, engine::Scheduler& scheduler,
                                    const std::function<void(Piece)>& deliver);

@@ -1,56 +1,140 @@
 #pragma once
 
-// The adapters that requests may name. Loading and unloading happen while requests run: a request
-// keeps what it took.
+// The adapters that requests may name. All of a folder are known from the start; their weights come
+// into memory when a request needs them, on a thread of the registry, and go when the budget needs
+// the room: the least recently used first, never one that is pinned or that a request holds. A
+// request keeps what it took, whatever is loaded and unloaded meanwhile.
 
+#include <condition_variable>
+#include <deque>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
-#include "engine/adapter_weights.h"
+#include "engine/adapter_source.h"
+#include "engine/budget.h"
 #include "model/config.h"
 
 namespace etch::serve {
 
-class AdapterRegistry {
+// One adapter as it stands now.
+struct AdapterState {
+  std::string name;
+  int64_t rank = 0;        // the largest of its layers; 0: not known before its first use
+  int64_t size_bytes = 0;  // of the budget, when resident; 0: not known before its first use
+  bool resident = false;   // its weights are in memory
+  bool loading = false;
+  bool pinned = false;
+  int64_t last_used = 0;  // Unix seconds; 0: never
+};
+
+struct AdapterCounts {
+  int64_t known = 0;
+  int64_t resident = 0;
+  int64_t pinned = 0;
+  int64_t hits = 0;       // requests that found their adapter in memory or on its way
+  int64_t loads = 0;      // that succeeded
+  int64_t evictions = 0;  // by the budget
+  double load_seconds = 0.0;
+  double longest_load_s = 0.0;
+};
+
+struct RegistryOptions {
+  bool keep_floats = false;  // for the float backend
+  int load_threads = 0;      // of one load; 0: one for each processor
+  // Hears one line when adapters of the last minute are evicted: the budget is too small for what
+  // is asked for. At most once a minute, by any thread. May be empty.
+  std::function<void(const std::string&)> warn;
+};
+
+class AdapterRegistry : public engine::Reclaimable {
  public:
-  // `config` is the base's and must outlive the registry; `base` is its id, which no adapter may
-  // take.
-  AdapterRegistry(const model::Config& config, std::string base);
+  // `config` is the base's; `base` is its id, which no adapter may take. `config` and `budget` must
+  // outlive the registry, and it every claim.
+  AdapterRegistry(const model::Config& config, std::string base, engine::Budget& budget,
+                  RegistryOptions options);
+  ~AdapterRegistry() override;
+  AdapterRegistry(const AdapterRegistry&) = delete;
+  AdapterRegistry& operator=(const AdapterRegistry&) = delete;
 
-  // Loads every PEFT directory and .gguf in `folder`. Fails at the first that does not fit, naming
-  // it.
-  Status LoadFolder(const std::filesystem::path& folder);
-  // Brings what is loaded to what `folder` holds now: loads what is new or has changed since it was
-  // read, drops what is gone. An adapter that does not fit stays as it was; the error names it, and
-  // the others are read nevertheless.
+  // Makes every PEFT directory and .gguf in `folder` known. Fails at the first that cannot be one,
+  // naming it (adapter::GlanceAtAdapter); whether its shapes fit shows at its first use.
+  Status AddFolder(const std::filesystem::path& folder);
+  // Brings what is known to what `folder` holds now: adds what is new or has changed since it was
+  // read, forgets what is gone. An adapter that does not fit stays as it was; the error names it,
+  // and the others are read nevertheless.
   Status ReloadFolder(const std::filesystem::path& folder);
-  // Loads one adapter under `name`. kInvalidArgument when the name is taken.
-  Status Load(const std::string& name, const std::filesystem::path& path);
+  // Makes one adapter known under `name`, after all checks but those of values. kInvalidArgument
+  // when the name is taken.
+  Status Add(const std::string& name, const std::filesystem::path& path);
+  // Forgets it. Its memory is given back at once, or when the last request that holds it ends.
   // kNotFound when there is none.
-  Status Unload(const std::string& name);
+  Status Remove(const std::string& name);
 
-  // Null when there is none of that name.
-  std::shared_ptr<const engine::AdapterWeights> Find(const std::string& name) const;
+  // Brings the weights into memory and returns when they are there. kNoSpace when the budget has no
+  // room; otherwise as adapter::LoadAdapter.
+  Status Load(const std::string& name);
+  // Gives the weights back and keeps the name. kUnavailable when a request holds them.
+  Status Unload(const std::string& name);
+  // A pinned adapter is loaded (as Load) and stays.
+  Status Pin(const std::string& name, bool pinned);
+
+  // What a request names; checks the adapter's shapes when that was not done yet. kNotFound when
+  // there is none of that name. Thread-safe, as is everything here.
+  Result<std::shared_ptr<engine::AdapterSource>> Find(const std::string& name);
+
+  std::vector<AdapterState> States() const;  // sorted by name
+  std::optional<AdapterState> State(const std::string& name) const;
   std::vector<std::string> Names() const;  // sorted
+  AdapterCounts counts() const;
   const std::string& base() const { return base_; }
 
+  std::optional<Clock::time_point> OldestUse() const override;
+  int64_t idle_bytes() const override;
+  bool ReclaimOldest() override;
+
  private:
-  struct Entry {
-    std::shared_ptr<const engine::AdapterWeights> weights;
-    std::filesystem::path path;
-    std::filesystem::file_time_type changed;  // of the latest of its files
-  };
+  struct Residency;
+  struct Entry;
+  class Source;
+
+  // A claim on the entry's weights, which are loaded if need be; null when there is no room.
+  std::shared_ptr<const Residency> Claim(const std::shared_ptr<Entry>& shared);
+  Status Inspect(Entry& entry);
+  // Makes the adapter at `path` known if it is new or has changed.
+  Status Renew(const std::filesystem::path& path);
+  Result<std::shared_ptr<Entry>> EntryOf(const std::string& name) const;
+  AdapterState StateOf(const Entry& entry) const;
+  // The resident entry that is idle and least recently used; null when there is none.
+  Entry* OldestIdle() const;
+  void NoteEviction(const Entry& entry, std::string& warning);
+  void RunLoader();
 
   const model::Config& config_;
   const std::string base_;
+  engine::Budget& budget_;
+  const RegistryOptions options_;
+
   mutable std::mutex mutex_;
-  std::map<std::string, Entry> adapters_;
+  // Shared with the requests that name them.
+  std::map<std::string, std::shared_ptr<Entry>> entries_;
+  std::vector<std::shared_ptr<Entry>> resident_;  // with those that are being loaded
+  AdapterCounts counts_;
+  int64_t slack_bytes_ = 0;     // evicted, not loaded again and not given back to the system
+  int64_t busy_evictions_ = 0;  // of adapters of the last minute, since the last warning
+  std::optional<Clock::time_point> last_warning_;
+
+  std::condition_variable changed_;  // of jobs_, and when a load ends
+  std::deque<std::shared_ptr<Entry>> jobs_;
+  bool stopping_ = false;
+  std::thread loader_;
 };
 
 }  // namespace etch::serve

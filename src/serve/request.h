@@ -44,6 +44,7 @@ struct CompletionRequest {
   bool logprobs = false;
   int64_t top_logprobs = 0;
   std::optional<ConstraintSpec> constraint;
+  std::string client;   // the tenant, not of the body: turns and kept contexts are its own
   int64_t context = 0;  // tokens of prompt and answer, not of the body: 0 is the engine's default
 
   bool is_chat() const { return !messages.empty(); }

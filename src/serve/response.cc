@@ -70,7 +70,8 @@ Json Logprobs(const AnswerHead& head, const std::vector<TokenDetail>& details,
 Json UsageJson(const Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},
-          {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
+          {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
+          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
 }
 
 Json HeadJson(const AnswerHead& head, bool chunk) {
@@ -88,6 +89,20 @@ Json ModelJson(const std::string& id, const std::string& parent, int64_t created
                {"max_model_len", context}};
   json["root"] = id;
   json["parent"] = parent.empty() ? Json() : Json(parent);
+  return json;
+}
+
+Json AdapterJson(const AdapterState& adapter, const std::string& base, int64_t created,
+                 int64_t context) {
+  Json json = ModelJson(adapter.name, base, created, context);
+  // What is not known before the first use is null.
+  const auto known = [](int64_t value) { return value == 0 ? Json() : Json(value); };
+  json["adapter"] = {{"resident", adapter.resident},
+                     {"loading", adapter.loading},
+                     {"pinned", adapter.pinned},
+                     {"rank", known(adapter.rank)},
+                     {"size_bytes", known(adapter.size_bytes)},
+                     {"last_used", known(adapter.last_used)}};
   return json;
 }
 
@@ -147,20 +162,25 @@ std::string UsageChunkBody(const AnswerHead& head, const Usage& usage) {
 }
 
 std::string ModelsBody(const std::string& base, bool with_base,
-                       const std::vector<std::string>& adapters, int64_t created, int64_t context) {
+                       const std::vector<AdapterState>& adapters, int64_t created,
+                       int64_t context) {
   Json data = Json::array();
   if (with_base) {
     data.push_back(ModelJson(base, "", created, context));
   }
-  for (const std::string& adapter : adapters) {
-    data.push_back(ModelJson(adapter, base, created, context));
+  for (const AdapterState& adapter : adapters) {
+    data.push_back(AdapterJson(adapter, base, created, context));
   }
   return Dump({{"object", "list"}, {"data", std::move(data)}});
 }
 
-std::string ModelBody(const std::string& id, const std::string& parent, int64_t created,
-                      int64_t context) {
-  return Dump(ModelJson(id, parent, created, context));
+std::string ModelBody(const std::string& id, int64_t created, int64_t context) {
+  return Dump(ModelJson(id, "", created, context));
+}
+
+std::string AdapterBody(const AdapterState& adapter, const std::string& base, int64_t created,
+                        int64_t context) {
+  return Dump(AdapterJson(adapter, base, created, context));
 }
 
 int HttpStatus(ErrorCode code) {
@@ -174,6 +194,7 @@ int HttpStatus(ErrorCode code) {
     case ErrorCode::kUnsupported:
     case ErrorCode::kMismatch:
     case ErrorCode::kContextExceeded:
+    case ErrorCode::kNoSpace:  // more than the whole budget: asking again does not help
       return 400;
     default:
       return 500;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "serve/generation.h"
+#include "serve/registry.h"
 #include "serve/request.h"
 
 namespace etch::serve {
@@ -33,7 +34,7 @@ struct ChoiceState {
 struct Usage {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
-  int64_t cached_tokens = 0;  // among the prompt's
+  int64_t cached_tokens = 0;  // of prompt_tokens, that a kept context spared
 };
 
 // "stop" or "length", as the API has it.
@@ -50,10 +51,11 @@ std::string UsageChunkBody(const AnswerHead& head, const Usage& usage);
 
 // `with_base` false lists the adapters only.
 std::string ModelsBody(const std::string& base, bool with_base,
-                       const std::vector<std::string>& adapters, int64_t created, int64_t context);
-// The entry of one model; `parent` empty for the base.
-std::string ModelBody(const std::string& id, const std::string& parent, int64_t created,
-                      int64_t context);
+                       const std::vector<AdapterState>& adapters, int64_t created, int64_t context);
+// The entry of the base, and of one adapter.
+std::string ModelBody(const std::string& id, int64_t created, int64_t context);
+std::string AdapterBody(const AdapterState& adapter, const std::string& base, int64_t created,
+                        int64_t context);
 
 // HTTP status and body of an error.
 int HttpStatus(ErrorCode code);

@@ -69,7 +69,10 @@ struct Server::Impl {
        std::unique_ptr<text::Tokenizer> tokenizer_in)
       : options(options_in),
         tokenizer(std::move(tokenizer_in)),
-        adapters(engine_in.image().config(), engine_in.image().name()),
+        budget(options_in.sram_bytes),
+        adapters(engine_in.image().config(), engine_in.image().name(), budget,
+                 {engine_in.info().backend == engine::BackendName(engine::BackendKind::kFloat), 0,
+                  options_in.warn}),
         constraints(*tokenizer, engine_in.image().config().vocab_size),
         engine(engine_in),
         metrics(engine_in.image().name()) {}
@@ -80,6 +83,7 @@ struct Server::Impl {
   ServerOptions options;
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::optional<text::ChatTemplate> chat_template;
+  engine::Budget budget;  // outlives all that reserves
   AdapterRegistry adapters;
   ConstraintCache constraints;
   std::vector<std::string> adapter_names;
@@ -156,8 +160,12 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
                           text::ChatTemplate::Parse(image.vocabulary().chat_template));
   }
   if (!options.adapters.empty()) {
-    ETCH_TRY(impl->adapters.LoadFolder(options.adapters));
+    ETCH_TRY(impl->adapters.AddFolder(options.adapters));
   }
+  for (const std::string& name : options.pinned) {
+    ETCH_TRY(impl->adapters.Pin(name, true));
+  }
+  impl->options.scheduler.budget = &impl->budget;
   impl->adapter_names = impl->adapters.Names();
   if (!options.tenants.empty()) {
     ETCH_ASSIGN_OR_RETURN(impl->tenancy, Tenancy::Open(options.tenants));

@@ -122,6 +122,79 @@ class Api(ServerCase):
             self.assertIn("chat template", answer["error"]["message"])
             self.assertEqual(complete(server)[0], 200)  # and it still serves
 
+    def test_adapters_come_and_go_under_a_budget(self):
+        for seed in range(3, 9):
+            make_adapter(self.folder / "adapters" / f"client{seed}", seed)
+        names = ["acme", "bistro"] + [f"client{seed}" for seed in range(3, 9)]
+        with self.serve() as server:
+            before = {m["id"]: m.get("adapter") for m in
+                      request(server, "GET", "/v1/models")[1]["data"]}
+            self.assertIsNone(before["stories"])
+            self.assertEqual(before["acme"], {"resident": False, "loading": False, "pinned": False,
+                                              "rank": 16, "size_bytes": None, "last_used": None})
+            wanted = {name: complete(server, model=name)[1]["choices"][0]["text"]
+                      for name in names}
+            one = request(server, "GET", "/v1/models/acme")[1]["adapter"]
+            self.assertTrue(one["resident"])
+            self.assertGreater(one["last_used"], 1_700_000_000)
+        self.assertEqual(len(set(wanted.values())), len(names))
+        budget = 3 * one["size_bytes"] + (1 << 20)  # of eight, and some contexts
+        with self.serve("--sram", budget, "--pin", "bistro") as server:
+            got = {}
+
+            def run(name):
+                got[name] = [complete(server, model=name) for _ in range(3)]
+
+            threads = [threading.Thread(target=run, args=(name,)) for name in names]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            for name in names:
+                for status, answer in got[name]:
+                    self.assertEqual(status, 200, answer)
+                    self.assertEqual(answer["choices"][0]["text"], wanted[name])
+            after = [m["adapter"] for m in request(server, "GET", "/v1/models")[1]["data"][1:]]
+            self.assertLess(sum(state["resident"] for state in after), len(names))
+            self.assertEqual([state["pinned"] and state["resident"] for state in after],
+                             [name == "bistro" for name in names])
+            self.assertLessEqual(sum(state["size_bytes"] for state in after if state["resident"]),
+                                 budget)
+            self.assertEqual(complete(server, max_tokens=500)[0], 200)
+        with self.serve("--sram", "100KiB") as server:
+            status, answer = complete(server, max_tokens=500)
+            self.assertEqual((status, answer["error"]["code"]), (400, "no_space"))
+            self.assertIn("the server's budget has", answer["error"]["message"])
+        self.assertIn("budget", self.error("serve", self.image, "--adapters",
+                                           self.folder / "adapters", "--sram", "1KiB", "--pin",
+                                           "acme", "--port", "0"))
+        self.assertIn("not a size", self.error("serve", self.image, "--sram", "4 bananas"))
+
+    def test_a_conversation_reads_only_what_is_new(self):
+        prompt = "Once upon a time there was a girl who had a dog and a ball in the park."
+        texts = []
+        for options in (("--prefix-cache", "0"), ("--prefix-cache", "64MiB")):
+            with self.serve(*options) as server:
+                cached = []
+                text = prompt
+                for turn in range(3):
+                    answer = complete(server, model="acme", prompt=text, seed=turn,
+                                      temperature=1)[1]
+                    usage = answer["usage"]
+                    cached.append(usage["prompt_tokens_details"]["cached_tokens"])
+                    self.assertLess(cached[-1], usage["prompt_tokens"])
+                    text += answer["choices"][0]["text"] + " Then"
+                texts.append(text)
+                if options[1] == "0":
+                    self.assertEqual(cached, [0, 0, 0])
+                else:
+                    self.assertEqual(cached[0], 0)
+                    self.assertGreater(cached[1], 16)
+                    self.assertGreater(cached[2], cached[1])
+                    other = complete(server, model="bistro", prompt=text)[1]["usage"]
+                    self.assertEqual(other["prompt_tokens_details"]["cached_tokens"], 0)
+        self.assertEqual(texts[0], texts[1])
+
     def test_broken_http_closes_one_connection_only(self):
         with self.serve() as server:
             for raw in (b"\x00\x01\x02\r\n\r\n", b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n",

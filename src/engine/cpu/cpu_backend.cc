@@ -56,6 +56,7 @@ class CpuBackend : public Backend {
     return KvTiles::Create(config_, context);
   }
   int64_t kv_bytes_per_token() const override { return KvTiles::BytesPerToken(config_); }
+  bool copies_states() const override { return true; }
   std::string isa() const override { return std::string(kernels_.isa); }
   int threads() const override { return pool_.threads(); }
   // Eight a layer, SwiGLU counted with gate and up; the embedding, the last norm and the head.

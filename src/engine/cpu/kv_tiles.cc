@@ -117,6 +117,22 @@ void KvTiles::FillWithZeros(int64_t begin, int64_t end) {
   }
 }
 
+// Whole tiles: what lies behind `count` in the last one is overwritten before it is read.
+void KvTiles::CopyFrom(const SessionState& from, int64_t count) {
+  const auto& other = static_cast<const KvTiles&>(from);
+  const int64_t tiles = KeyTiles(count);
+  for (int64_t head = 0; head < heads_; ++head) {
+    const auto copy = [&](const auto* source, auto* target, int64_t of_a_tile) {
+      std::copy_n(source + head * other.tiles_ * of_a_tile, tiles * of_a_tile,
+                  target + head * tiles_ * of_a_tile);
+    };
+    copy(other.keys_, keys_, head_dim_ * kKeyTile);
+    copy(other.values_, values_, value_channels_ * kKeyTile);
+    copy(other.key_shifts_, key_shifts_, blocks_ * kKeyTile);
+    copy(other.value_shifts_, value_shifts_, blocks_ * kKeyTile);
+  }
+}
+
 void KvTiles::ClearTiles(int64_t tile, int64_t count) {
   const auto clear = [&](auto* array, int64_t of_a_tile) {
     std::fill_n(array + tile * of_a_tile, count * of_a_tile, 0);

@@ -33,6 +33,7 @@ class KvTiles : public SessionState {
   void Store(int64_t layer, int64_t kv_head, int64_t position, const int32_t* key,
              const int32_t* value);
   void FillWithZeros(int64_t begin, int64_t end) override;
+  void CopyFrom(const SessionState& from, int64_t count) override;
   // Fills in where the keys and values of a head lie.
   void Locate(int64_t layer, int64_t kv_head, AttendTask& task) const;
 

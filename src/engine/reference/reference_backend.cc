@@ -29,6 +29,7 @@ class ReferenceBackend : public Backend {
     return KvCache::Create(config_, context);
   }
   int64_t kv_bytes_per_token() const override { return KvCache::BytesPerToken(config_); }
+  bool copies_states() const override { return true; }
   Status Forward(std::span<const Column> columns, const Interrupted& interrupted) override {
     for (const Column& column : columns) {
       if (interrupted && interrupted()) {

@@ -1,0 +1,222 @@
+// Adapters on disk and in memory: what is known, what is loaded, what goes when.
+
+#include "serve/registry.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "adapter/random_adapter_test.h"
+
+namespace etch::serve {
+namespace {
+
+namespace fs = std::filesystem;
+using adapter::testing::ErrorOf;
+using adapter::testing::RandomAdapter;
+using adapter::testing::TinyConfig;
+
+// Bytes of memory that this process holds.
+int64_t ResidentBytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t size = 0;
+  int64_t resident = 0;
+  file >> size >> resident;
+  return resident * ::sysconf(_SC_PAGESIZE);
+}
+
+class RegistryTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / fmt::format("etch-registry-{}", ::getpid());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    for (unsigned seed = 1; seed <= 4; ++seed) {
+      ASSERT_TRUE(adapter::WritePeft(RandomAdapter(config_, 2, seed), config_,
+                                     folder_ / fmt::format("a{}", seed)));
+    }
+    const auto summary = adapter::InspectAdapter(folder_ / "a1", config_);
+    ASSERT_TRUE(summary);
+    bytes_ = summary->size_bytes;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  // Claims an adapter and waits for it.
+  std::shared_ptr<const engine::AdapterClaim> Take(AdapterRegistry& registry,
+                                                   const std::string& name) {
+    const auto source = registry.Find(name);
+    EXPECT_TRUE(source) << name;
+    auto claim = (*source)->Claim();
+    if (claim != nullptr) {
+      EXPECT_TRUE(registry.Load(name));
+    }
+    return claim;
+  }
+  static std::string Resident(const AdapterRegistry& registry) {
+    std::string names;
+    for (const AdapterState& state : registry.States()) {
+      names += state.resident ? state.name : "";
+    }
+    return names;
+  }
+
+  const model::Config config_ = TinyConfig();
+  fs::path folder_;
+  int64_t bytes_ = 0;
+};
+
+TEST_F(RegistryTest, KnowsAFolderWithoutLoadingIt) {
+  engine::Budget budget;
+  AdapterRegistry registry(config_, "base", budget, {});
+  ASSERT_TRUE(registry.AddFolder(folder_));
+  EXPECT_EQ(registry.Names(), (std::vector<std::string>{"a1", "a2", "a3", "a4"}));
+  EXPECT_EQ(registry.counts().resident, 0);
+  EXPECT_EQ(budget.used_bytes(), 0);
+  EXPECT_EQ(registry.State("a1")->rank, 2);
+  EXPECT_EQ(registry.State("a1")->last_used, 0);
+  const auto claim = Take(registry, "a2");
+  const AdapterState state = *registry.State("a2");
+  EXPECT_TRUE(state.resident);
+  EXPECT_FALSE(state.loading);
+  EXPECT_EQ(state.size_bytes, bytes_);
+  EXPECT_GT(state.last_used, 1700000000);
+  EXPECT_EQ(budget.used_bytes(), bytes_);
+  const auto weights = claim->Weights();
+  ASSERT_TRUE(weights && *weights);
+  EXPECT_EQ(static_cast<int64_t>((*weights)->size_bytes), bytes_);
+  EXPECT_TRUE((*weights)->linears[0].a_float.empty());
+  EXPECT_EQ(ErrorOf(registry.Find("nobody")),
+            "not_found: no model named \"nobody\"; GET /v1/models lists them");
+}
+
+TEST_F(RegistryTest, RefusesAtStartWhatIsNoAdapterAndAtFirstUseWhatDoesNotFit) {
+  engine::Budget budget;
+  model::Config other = config_;
+  other.dim = 32;
+  AdapterRegistry strangers(other, "base", budget, {});
+  ASSERT_TRUE(strangers.AddFolder(folder_));
+  EXPECT_NE(ErrorOf(strangers.Find("a1")).find("mismatch: "), std::string::npos);
+
+  std::ofstream(folder_ / "a3" / "adapter_model.safetensors") << "broken";
+  AdapterRegistry registry(config_, "base", budget, {});
+  const std::string error = ErrorOf(registry.AddFolder(folder_));
+  EXPECT_NE(error.find("a3: adapter_model.safetensors is cut off"), std::string::npos) << error;
+  AdapterRegistry taken(config_, "a1", budget, {});
+  EXPECT_NE(ErrorOf(taken.AddFolder(folder_)).find("is there already"), std::string::npos);
+  EXPECT_NE(ErrorOf(registry.AddFolder(folder_ / "none")).find("cannot read"), std::string::npos);
+}
+
+TEST_F(RegistryTest, EvictsTheLeastRecentlyUsedIdleAdapter) {
+  engine::Budget budget(2 * bytes_);
+  std::vector<std::string> warnings;
+  AdapterRegistry registry(config_, "base", budget,
+                           {false, 1, [&](const std::string& line) { warnings.push_back(line); }});
+  ASSERT_TRUE(registry.AddFolder(folder_));
+  Take(registry, "a1");
+  Take(registry, "a2");
+  Take(registry, "a1");
+  Take(registry, "a3");
+  EXPECT_EQ(Resident(registry), "a1a3");
+  EXPECT_EQ(registry.counts().evictions, 1);
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_NE(warnings[0].find("exceed the budget: \"a2\" is evicted"), std::string::npos);
+  Take(registry, "a4");
+  EXPECT_EQ(warnings.size(), 1U);  // once a minute
+  EXPECT_LE(budget.used_bytes(), 2 * bytes_);
+
+  const auto held = Take(registry, "a3");
+  const auto too = Take(registry, "a4");
+  EXPECT_EQ(Take(registry, "a1"), nullptr);  // both are held
+  EXPECT_EQ(Resident(registry), "a3a4");
+  EXPECT_EQ(ErrorOf(registry.Load("a1")).substr(0, 9), "no_space:");
+}
+
+TEST_F(RegistryTest, APinnedAdapterStays) {
+  engine::Budget budget(2 * bytes_);
+  AdapterRegistry registry(config_, "base", budget, {});
+  ASSERT_TRUE(registry.AddFolder(folder_));
+  ASSERT_TRUE(registry.Pin("a1", true));
+  EXPECT_EQ((*registry.Find("a1"))->size_bytes(), 0);
+  EXPECT_EQ((*registry.Find("a2"))->size_bytes(), bytes_);
+  EXPECT_EQ(budget.available_bytes(), bytes_);
+  for (const char* name : {"a2", "a3", "a4", "a2"}) {
+    EXPECT_NE(Take(registry, name), nullptr);
+    EXPECT_EQ(Resident(registry), std::string("a1") + name);
+  }
+  EXPECT_EQ(ErrorOf(registry.Unload("a1")), "invalid_argument: adapter \"a1\" is pinned");
+  ASSERT_TRUE(registry.Pin("a1", false));
+  EXPECT_EQ(budget.available_bytes(), 2 * bytes_);
+  Take(registry, "a3");
+  EXPECT_EQ(Resident(registry), "a2a3");
+  EXPECT_FALSE(registry.Pin("nobody", true));
+}
+
+TEST_F(RegistryTest, TheSameContentIsTheSameAdapter) {
+  engine::Budget budget;
+  AdapterRegistry registry(config_, "base", budget, {});
+  ASSERT_TRUE(registry.AddFolder(folder_));
+  const auto identity = [&](const std::string& name) {
+    return (*Take(registry, name)->Weights())->identity;
+  };
+  const auto first = identity("a1");
+  EXPECT_NE(first, identity("a2"));
+  ASSERT_TRUE(registry.Unload("a1"));
+  EXPECT_EQ(first, identity("a1"));
+  ASSERT_TRUE(registry.Unload("a1"));
+  ASSERT_TRUE(adapter::WritePeft(RandomAdapter(config_, 2, 9), config_, folder_ / "a1"));
+  EXPECT_NE(first, identity("a1"));
+}
+
+TEST_F(RegistryTest, AFailedLoadIsToldAndTriedAgain) {
+  engine::Budget budget;
+  AdapterRegistry registry(config_, "base", budget, {});
+  ASSERT_TRUE(registry.AddFolder(folder_));
+  ASSERT_TRUE(registry.Find("a1"));  // inspected
+  ASSERT_TRUE(adapter::WritePeft(RandomAdapter(config_, 40, 1), config_, folder_ / "a1"));
+  EXPECT_NE(ErrorOf(registry.Load("a1")).find("changed since it was last looked at"),
+            std::string::npos);
+  EXPECT_EQ(budget.used_bytes(), 0);
+  EXPECT_TRUE(registry.Load("a1"));
+  EXPECT_EQ(registry.State("a1")->rank, 40);
+}
+
+TEST_F(RegistryTest, RemovingGivesBackWhenTheLastRequestEnds) {
+  engine::Budget budget;
+  AdapterRegistry registry(config_, "base", budget, {});
+  ASSERT_TRUE(registry.AddFolder(folder_));
+  auto claim = Take(registry, "a1");
+  EXPECT_EQ(ErrorOf(registry.Unload("a1")),
+            "unavailable: adapter \"a1\" is in use; try again later");
+  ASSERT_TRUE(registry.Remove("a1"));
+  EXPECT_FALSE(registry.Find("a1"));
+  EXPECT_FALSE(registry.Remove("a1"));
+  EXPECT_EQ(budget.used_bytes(), bytes_);
+  EXPECT_TRUE(*claim->Weights());
+  claim.reset();
+  EXPECT_EQ(budget.used_bytes(), 0);
+  ASSERT_TRUE(registry.Add("a1", folder_ / "a1"));
+  EXPECT_FALSE(registry.Add("a1", folder_ / "a1"));
+}
+
+TEST_F(RegistryTest, UnloadingGivesTheMemoryBackToTheSystem) {
+  model::Config wide = config_;
+  wide.dim = 2048;
+  wide.ffn_dim = 4096;
+  ASSERT_TRUE(adapter::WritePeft(RandomAdapter(wide, 128, 1), wide, folder_ / "wide"));
+  engine::Budget budget;
+  AdapterRegistry registry(wide, "base", budget, {});
+  ASSERT_TRUE(registry.Add("wide", folder_ / "wide"));
+  ASSERT_TRUE(registry.Load("wide"));  // once, for what the first load leaves behind
+  ASSERT_TRUE(registry.Unload("wide"));
+  const int64_t before = ResidentBytes();
+  ASSERT_TRUE(registry.Load("wide"));
+  const int64_t size_bytes = registry.State("wide")->size_bytes;
+  EXPECT_GT(size_bytes, 6 << 20);
+  EXPECT_GT(ResidentBytes() - before, size_bytes * 8 / 10);
+  ASSERT_TRUE(registry.Unload("wide"));
+  EXPECT_LT(ResidentBytes() - before, size_bytes / 10);
+}
+
+}  // namespace
+}  // namespace etch::serve
