@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Replays requests over many adapters against `etch serve` under a budget, and prints what it took.
 
-Adapters are asked for by a Zipf distribution (the k-th most popular with weight 1/k^S), from several
+Adapters are asked for by a Zipf distribution (the k-th most popular with weight 1/k^S), by several
 clients at once. The server is started by this program, with a budget for a stated number of
 adapters beside the contexts:
 
@@ -137,7 +137,8 @@ def main():
     rss = int(re.search(r"VmRSS:\s+(\d+)",
                         pathlib.Path(f"/proc/{server.pid}/status").read_text()).group(1)) / 1024
     server.terminate()
-    warnings = [line for line in server.communicate()[1].splitlines() if "exceed the budget" in line]
+    lines = server.communicate()[1].splitlines()
+    warnings = [line for line in lines if "exceed the budget" in line]
     result = {
         "adapters on disk": len(names), "bytes of one": size, "budget": budget,
         "start, s": round(start_s, 3), "requests": options.requests, "failures": len(failures),
