@@ -26,7 +26,8 @@ import sys
 import tempfile
 
 PARTS = ("units", "lane", "lane8", "rom")
-INLINED = ("etch_bank", "etch_matrix_control", "etch_ram", "etch_row_scale", "etch_row_sums")  # counted with the unit that holds them
+# Counted with the unit that holds them.
+INLINED = ("etch_bank", "etch_matrix_control", "etch_ram", "etch_row_scale", "etch_row_sums")
 SMALLEST_MEMORY = 1024  # bits
 
 # Full adders have inverted outputs: every other place of a chain works on inverted inputs.
@@ -237,7 +238,7 @@ write_json {self.folder}/chip.json
         return sorted(rows, key=lambda row: row["block"])
 
     def lane(self, pool, name, top, extra=""):
-        """A lane is what a bank of 32 more adds, divided by 32; its memories are counted in bits."""
+        """A lane is what a bank of 32 more adds, over 32; its memories are counted in bits."""
         (self.folder / f"{name}.sv").write_text(extra)
         jobs = [pool.submit(self.map_cells, f"{name}_{lanes}", top, f"""
 read_verilog -sv {self.fabric}/etch_base.sv {self.fabric}/etch_bank.sv

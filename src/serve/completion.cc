@@ -26,7 +26,7 @@ Error NoSuchModel(const std::string& model) {
 }
 
 Result<std::vector<engine::RequestedAdapter>> FindAdapters(Service& service, const Caller& caller,
-                                                          const std::string& model) {
+                                                           const std::string& model) {
   const std::string& base = service.adapters.base();
   if (model.empty() || model == base) {
     if (!caller.MayUseBase()) {

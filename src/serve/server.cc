@@ -179,9 +179,8 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
                           .count();
   impl->service.emplace(Service{engine, impl->options, *impl->tokenizer,
                                 impl->chat_template ? &*impl->chat_template : nullptr,
-                                impl->adapters, *impl->scheduler, impl->constraints,
-                                *impl->access, impl->metrics, impl->tenancy.get(), now,
-                                impl->answering});
+                                impl->adapters, *impl->scheduler, impl->constraints, *impl->access,
+                                impl->metrics, impl->tenancy.get(), now, impl->answering});
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 

@@ -3,8 +3,8 @@ cycle by cycle, and Icarus, driven with the same inputs, must say the same.
 
     icarus_test.py LABEL=PROGRAM...
 
-An output that Icarus does not know (x) is wrong but for those of DONT_CARE, which mean something only
-while another port says so. Cycles of reset are not compared: registers begin unknown.
+An output that Icarus does not know (x) is wrong but for those of DONT_CARE, which mean something
+only while another port says so. Cycles of reset are not compared: registers begin unknown.
 """
 
 import os

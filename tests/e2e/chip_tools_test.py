@@ -81,6 +81,8 @@ class ChipTools(Case):
 
     def test_icarus_gives_the_engines_tokens(self):
         need_tool("iverilog")
+        # Few lanes: Icarus works on each in every cycle.
+        self.written = etch_json("rtl", self.image, "-o", self.chip, "--lanes", 16)
         said = self.run_tool("iverilog", "-g2012", "-Wall", "-Ifabric", "-s", "chip_bench",
                              "-o", "bench.vvp", *self.sources(),
                              SOURCE / "tests/e2e/chip_bench.sv")
@@ -90,8 +92,8 @@ class ChipTools(Case):
                if "sorry: constant selects" not in line and "timescale" not in line]
         self.assertEqual(odd, [])
 
-        tokens, likeliest = self.engine(5)
-        for length, count in ((1, 1), (3, 3)):
+        tokens, likeliest = self.engine(3)
+        for length, count in ((1, 1), (2, 2)):
             drawn, logits, cycles = self.simulate([START, *tokens[:length - 1]], count)
             self.assertEqual(drawn, tokens[length - 1:length - 1 + count])
             for index, values in enumerate(logits):

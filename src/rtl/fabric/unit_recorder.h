@@ -12,7 +12,7 @@
 #include <string>
 #include <type_traits>
 
-#include "unit_ports.h"
+#include <unit_ports.h>
 
 namespace etch::rtl::test {
 
