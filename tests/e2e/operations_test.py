@@ -124,18 +124,18 @@ class Metrics(TenantCase):
                 peer.recv(100)
                 peers.append(peer)
 
-            def scrape_until(running):
+            def scrape_until(running, waiting):
                 end = time.monotonic() + 20
                 while True:
                     samples, _ = self.scrape(server, admin)
                     labels = next(dict(labels) for (name, labels) in samples
                                   if name == "vllm:lora_requests_info")
-                    if labels["running_lora_adapters"] == running:
+                    if (labels["running_lora_adapters"] == running
+                            and labels["waiting_lora_adapters"] == waiting):
                         return samples, labels
                     self.assertLess(time.monotonic(), end, labels)
 
-            samples, labels = scrape_until("acme")
-            self.assertEqual(labels["waiting_lora_adapters"], "bistro")
+            samples, labels = scrape_until("acme", "bistro")
             self.assertEqual(labels["max_lora"], "1")
             base = (("model_name", "stories"),)
             self.assertEqual(samples["vllm:num_requests_running", base], 1)
@@ -143,8 +143,7 @@ class Metrics(TenantCase):
             self.assertEqual(samples["vllm:kv_cache_usage_perc", base], 1)
             for peer in peers:
                 peer.close()
-            samples, labels = scrape_until("")
-            self.assertEqual(labels["waiting_lora_adapters"], "")
+            scrape_until("", "")
 
     def test_they_are_for_admins(self):
         key = self.add("acme")
