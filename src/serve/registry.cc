@@ -519,14 +519,16 @@ void AdapterRegistry::RunLoader() {
       const std::lock_guard outcome_lock(residency->mutex);
       residency->outcome = std::move(weights);
     }
-    // Let go of before anybody hears of it: it may be unloaded at once. What is not the entry's any
-    // more is freed here, without the lock.
-    if (entry->residency == residency) {
+    // Let go of before anybody hears of it: it may be unloaded at once, and what failed or was
+    // removed takes nothing of the budget any more. The latter is freed here, without the lock.
+    if (entry->residency != residency) {
+      lock.unlock();
       residency.reset();
+      lock.lock();
     }
+    residency.reset();
     changed_.notify_all();
     lock.unlock();
-    residency.reset();
     budget_.Notify();
     lock.lock();
   }
