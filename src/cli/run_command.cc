@@ -68,7 +68,7 @@ class Runner {
                           model_.engine->NewSession({options_.model.context, model_.adapters}));
     generator_.emplace(*model_.engine, std::move(session),
                        engine::GeneratorOptions{numerics::ToConfig(options_.sampling), 0,
-                                                options_.speculation, Filter()});
+                                                options_.speculation, {}, Filter()});
     return {};
   }
 

@@ -38,6 +38,9 @@ Status AddKeys(Options& options) {
   if (const char* key = std::getenv("ETCH_API_KEY"); key != nullptr && *key != '\0') {
     options.server.api_keys.emplace_back(key);
   }
+  if (const char* key = std::getenv("ETCH_ADMIN_KEY"); key != nullptr && *key != '\0') {
+    options.server.admin_keys.emplace_back(key);
+  }
   if (options.api_key_file.empty()) {
     return {};
   }
@@ -156,7 +159,9 @@ void AddServe(CLI::App& app, int* exit_code) {
       "machine\n"
       "only unless --host says otherwise; set a key before you open it to others\n"
       "(ETCH_API_KEY or --api-key-file, one a line), or give each customer a key, adapters and\n"
-      "limits of its own (`etch tenant`, --tenants). GET /metrics is for Prometheus.\n"
+      "limits of its own (`etch tenant`, --tenants). The key in ETCH_ADMIN_KEY, or a tenant's\n"
+      "admin key, may also load, unload and upload adapters (docs/api.md). GET /metrics is for "
+      "Prometheus.\n"
       "SIGHUP reads certificates and adapters again; SIGTERM finishes what runs, then ends.\n"
       "\n"
       "Examples:\n"

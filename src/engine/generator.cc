@@ -16,7 +16,10 @@ namespace etch::engine {
 
 Generator::Generator(const Engine& engine, std::unique_ptr<Session> session,
                      const GeneratorOptions& options)
-    : tables_(engine.image().tables()), session_(std::move(session)), options_(options) {
+    : tables_(engine.image().tables()),
+      session_(std::move(session)),
+      options_(options),
+      changed_(options.changes) {
   if (options_.speculation == Speculation::kAuto &&
       engine.info().backend != BackendName(BackendKind::kCpu)) {
     options_.speculation = Speculation::kOff;
@@ -82,8 +85,9 @@ std::optional<TokenEvent> Generator::Draw() {
       return std::nullopt;
     }
   }
-  const TokenId token =
-      numerics::Sample(logits, options_.sampling, drawn_++, options_.stream, tables_, allowed);
+  const TokenId token = numerics::Sample(changed_.Apply(logits), options_.sampling, drawn_++,
+                                         options_.stream, tables_, allowed);
+  changed_.Drawn(token);
   if (options_.filter.accept) {
     options_.filter.accept(token);
   }

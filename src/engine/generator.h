@@ -28,6 +28,7 @@
 #include "engine/engine.h"
 #include "engine/prompt_lookup.h"
 #include "engine/speculation.h"
+#include "numerics/logit_changes.h"
 #include "numerics/sampler.h"
 
 namespace etch::engine {
@@ -51,6 +52,7 @@ struct GeneratorOptions {
   numerics::SamplingConfig sampling;
   uint32_t stream = 0;  // which of a request's parallel choices this is
   Speculation speculation = Speculation::kAuto;
+  numerics::LogitChanges changes = {};  // of the logits that a token is drawn from
   TokenFilter filter = {};
 };
 
@@ -100,6 +102,7 @@ class Generator {
   const numerics::FunctionTables& tables_;
   std::unique_ptr<Session> session_;
   GeneratorOptions options_;
+  numerics::ChangedLogits changed_;
   std::vector<TokenId> sequence_;  // prompt and drawn tokens; the session has read a prefix
   uint64_t drawn_ = 0;
   uint64_t limit_ = 0;  // of drawn_

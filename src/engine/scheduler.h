@@ -40,7 +40,8 @@ struct Request {
   std::string client;                       // whose turn a request takes while it waits
   std::string salt;                         // contexts are shared only among requests of one salt
   numerics::SamplingConfig sampling;
-  uint32_t stream = 0;  // which of the request's parallel choices this is
+  numerics::LogitChanges changes = {};  // of the logits that a token is drawn from
+  uint32_t stream = 0;                  // which of the request's parallel choices this is
   int64_t max_tokens = 0;
   int64_t context = 0;              // 0: the engine's default
   std::vector<TokenId> end_tokens;  // sorted; one of these ends the answer and is not reported

@@ -28,15 +28,19 @@ class Access {
  public:
   // `directory` may be null and must outlive this. Without keys and without a directory everybody
   // is let in, as admin; with a directory nobody is without a key, even when it is empty.
-  Access(const std::vector<std::string>& keys, tenant::Directory* directory);
+  Access(const std::vector<std::string>& keys, tenant::Directory* directory,
+         const std::vector<std::string>& admin_keys = {});
 
-  bool keys_exist() const { return directory_ != nullptr || !digests_.empty(); }
+  bool keys_exist() const {
+    return directory_ != nullptr || !digests_.empty() || !admin_digests_.empty();
+  }
   // `authorization` is the header's value. kNotFound when the key is unknown or absent; another
   // error when the directory cannot be read.
   Result<Caller> Authenticate(std::string_view authorization) const;
 
  private:
   std::vector<std::string> digests_;
+  std::vector<std::string> admin_digests_;
   tenant::Directory* directory_;
 };
 

@@ -31,6 +31,14 @@ TEST(Access, AKeyOfTheOperatorOpensAllButWhatIsForAdmins) {
   EXPECT_EQ(caller.tenant(), nullptr);
 }
 
+TEST(Access, AnAdminKeyIsAKey) {
+  const Access access({"one"}, nullptr, {"boss"});
+  EXPECT_TRUE(access.Authenticate("Bearer boss")->admin);
+  EXPECT_FALSE(access.Authenticate("Bearer one")->admin);
+  EXPECT_FALSE(access.Authenticate("Bearer bos"));
+  EXPECT_TRUE(Access({}, nullptr, {"boss"}).keys_exist());
+}
+
 TEST(Access, ATenantMayUseWhatIsItsOwn) {
   const auto path = test::TemporaryFolder() / "tenants.db";
   tenant::Store store = *tenant::Store::Create(path);

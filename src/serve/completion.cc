@@ -3,6 +3,7 @@
 #include <boost/asio/post.hpp>
 #include <variant>
 
+#include "adapter/adapter.h"
 #include "serve/request_log.h"
 #include "tenant/calendar.h"
 #include "text/chat_prompt.h"
@@ -25,20 +26,58 @@ Error NoSuchModel(const std::string& model) {
           fmt::format("no model named \"{}\"; GET /v1/models lists them", model)};
 }
 
-Result<std::vector<engine::RequestedAdapter>> FindAdapters(Service& service, const Caller& caller,
-                                                           const std::string& model) {
+// Adapters and what they are called together.
+struct Chosen {
+  std::vector<engine::RequestedAdapter> adapters;
+  std::string name;  // "" for the base
+};
+
+// Adds the adapter with llama-server's number `lora.id`.
+Status AddLora(Service& service, const Caller& caller, const ScaledLora& lora, Chosen& out) {
+  const std::string name = service.loras.NameOf(lora.id);
+  if (!caller.MayUseAdapter(name) || !service.adapters.State(name)) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "lora: no adapter has the id {}; GET /lora-adapters lists them", lora.id);
+  }
+  ETCH_ASSIGN_OR_RETURN(auto source, service.adapters.Find(name));
+  ETCH_ASSIGN_OR_RETURN(const int32_t weight, adapter::ToWeightQ16(lora.scale));
+  if (weight != 0) {
+    out.adapters.push_back({std::move(source), weight});
+    out.name += (out.name.empty() ? "" : "+") + name;
+  }
+  return {};
+}
+
+// A request's `lora` stands in the place of the adapter that its model names.
+Result<Chosen> FindAdapters(Service& service, const Caller& caller,
+                            const CompletionRequest& request) {
   const std::string& base = service.adapters.base();
-  if (model.empty() || model == base) {
-    if (!caller.MayUseBase()) {
-      return tl::unexpected(NoSuchModel(model.empty() ? base : model));
+  const std::string& model = request.model.empty() ? base : request.model;
+  std::shared_ptr<engine::AdapterSource> source;
+  if (model != base) {
+    if (!caller.MayUseAdapter(model)) {
+      return tl::unexpected(NoSuchModel(model));
     }
-    return std::vector<engine::RequestedAdapter>();
+    ETCH_ASSIGN_OR_RETURN(source, service.adapters.Find(model));
   }
-  if (!caller.MayUseAdapter(model)) {
-    return tl::unexpected(NoSuchModel(model));
+  Chosen out;
+  if (request.lora) {
+    for (const ScaledLora& lora : *request.lora) {
+      ETCH_TRY(AddLora(service, caller, lora, out));
+    }
+  } else if (source != nullptr) {
+    out = {{{std::move(source)}}, model};
+  } else if (caller.tenant() == nullptr) {
+    for (const auto& [id, scale] : service.loras.Scales()) {
+      if (service.adapters.State(service.loras.NameOf(id))) {
+        ETCH_TRY(AddLora(service, caller, {id, scale}, out));
+      }
+    }
   }
-  ETCH_ASSIGN_OR_RETURN(auto source, service.adapters.Find(model));
-  return std::vector<engine::RequestedAdapter>{{std::move(source)}};
+  if (out.adapters.empty() && !caller.MayUseBase()) {
+    return tl::unexpected(NoSuchModel(base));
+  }
+  return out;
 }
 
 Result<Prompts> EncodePrompts(const Service& service, const CompletionRequest& request) {
@@ -48,8 +87,13 @@ Result<Prompts> EncodePrompts(const Service& service, const CompletionRequest& r
       return Fail(ErrorCode::kUnsupported, "{} has no chat template; use /v1/completions",
                   service.adapters.base());
     }
-    ETCH_ASSIGN_OR_RETURN(
-        auto tokens, text::EncodeChat(*service.chat_template, service.tokenizer, request.messages));
+    const std::string& source = service.engine.image().vocabulary().chat_template;
+    if (!request.tools_json.empty() && source.find("tools") == std::string::npos) {
+      return Fail(ErrorCode::kUnsupported, "tools: the chat template of {} has no place for them",
+                  service.adapters.base());
+    }
+    ETCH_ASSIGN_OR_RETURN(auto tokens, text::EncodeChat(*service.chat_template, service.tokenizer,
+                                                        request.messages, request.tools_json));
     prompts.push_back(std::move(tokens));
     return prompts;
   }
@@ -63,27 +107,24 @@ Result<Prompts> EncodePrompts(const Service& service, const CompletionRequest& r
 
 // What a request asks for, found and checked, nothing started.
 struct Prepared {
-  CompletionRequest request;
-  std::vector<engine::RequestedAdapter> adapters;
+  Chosen chosen;
   Prompts prompts;
   int64_t prompt_tokens = 0;
   std::shared_ptr<grammar::TokenMasks> masks;  // null: free text
 };
 
-Result<Prepared> Prepare(Service& service, const Caller& caller, const std::string& body,
-                         bool chat) {
+Result<Prepared> Prepare(Service& service, const Caller& caller, CompletionRequest& request) {
   Prepared out;
-  ETCH_ASSIGN_OR_RETURN(out.request, chat ? ParseChatRequest(body) : ParseCompletionRequest(body));
-  ETCH_ASSIGN_OR_RETURN(out.adapters, FindAdapters(service, caller, out.request.model));
-  ETCH_ASSIGN_OR_RETURN(out.prompts, EncodePrompts(service, out.request));
-  if (out.request.constraint) {
-    ETCH_ASSIGN_OR_RETURN(out.masks, service.constraints.Find(*out.request.constraint));
+  ETCH_ASSIGN_OR_RETURN(out.chosen, FindAdapters(service, caller, request));
+  ETCH_ASSIGN_OR_RETURN(out.prompts, EncodePrompts(service, request));
+  if (request.constraint) {
+    ETCH_ASSIGN_OR_RETURN(out.masks, service.constraints.Find(*request.constraint));
   }
   const int64_t limit = caller.tenant() != nullptr ? caller.tenant()->limits.context : 0;
   const int64_t context = service.engine.info().context;
-  out.request.context = limit > 0 ? std::min(limit, context) : context;
+  request.context = limit > 0 ? std::min(limit, context) : context;
   if (caller.tenant() != nullptr) {
-    out.request.client = caller.tenant_name();
+    request.client = caller.tenant_name();
   }
   for (const auto& prompt : out.prompts) {
     out.prompt_tokens += std::ssize(prompt);
@@ -95,6 +136,17 @@ Result<Prepared> Prepare(Service& service, const Caller& caller, const std::stri
     }
   }
   return out;
+}
+
+// Whether a chat prompt ends in <think>: the answer begins with thoughts.
+bool EndsThinking(const std::vector<engine::TokenId>& prompt, const text::Tokenizer& tokenizer) {
+  constexpr size_t kTail = 12;
+  std::string tail;
+  for (size_t at = prompt.size() - std::min(prompt.size(), kTail); at < prompt.size(); ++at) {
+    tail += tokenizer.TokenBytes(prompt[at], true);
+  }
+  tail.erase(tail.find_last_not_of(" \n") + 1);
+  return tail.ends_with("<think>");
 }
 
 Refused FromError(const Error& error) {
@@ -148,14 +200,17 @@ tenant::UsageRecord MakeRecord(const Caller& caller, const Completion& completio
 }  // namespace
 
 tl::expected<Completion, Refused> StartCompletion(Service& service, const Caller& caller,
-                                                  const std::string& body, bool chat,
-                                                  const std::string& request_id, SteadyTime arrived,
+                                                  Result<Ask> ask, const std::string& request_id,
+                                                  SteadyTime arrived,
                                                   const asio::any_io_executor& executor) {
-  Result<Prepared> prepared = Prepare(service, caller, body, chat);
+  if (!ask) {
+    return tl::unexpected(FromError(ask.error()));
+  }
+  CompletionRequest& request = ask->request;
+  Result<Prepared> prepared = Prepare(service, caller, request);
   if (!prepared) {
     return tl::unexpected(FromError(prepared.error()));
   }
-  const CompletionRequest& request = prepared->request;
   Completion out;
   if (caller.tenant() != nullptr) {
     tenant::Limiter& limiter = service.tenancy->limiter();
@@ -164,7 +219,7 @@ tl::expected<Completion, Refused> StartCompletion(Service& service, const Caller
     }
     out.admission = Admission(limiter, caller.grant.tenant, prepared->prompt_tokens);
   }
-  out.adapter = prepared->adapters.empty() ? "" : request.model;
+  out.adapter = prepared->chosen.name;
   out.mailbox = std::make_shared<Mailbox>(executor);
   const auto presence = std::make_shared<Metrics::Presence>(service.metrics, out.adapter);
   const auto deliver = [mailbox = out.mailbox, presence](Piece piece) {
@@ -183,18 +238,23 @@ tl::expected<Completion, Refused> StartCompletion(Service& service, const Caller
   };
   const uint64_t seed = request.has_seed ? request.sampling.seed : RandomSeed();
   Result<Generation> generation =
-      StartGeneration(request, prepared->prompts, prepared->adapters, prepared->masks, seed,
+      StartGeneration(request, prepared->prompts, prepared->chosen.adapters, prepared->masks, seed,
                       service.tokenizer, service.scheduler, deliver);
   if (!generation) {
     out.admission.Return();
     return tl::unexpected(FromError(generation.error()));
   }
   out.generation = std::move(*generation);
-  out.head = {RandomId(chat ? "chatcmpl-" : "cmpl-", 16), tenant::UnixTime(),
-              request.model.empty() ? service.adapters.base() : request.model, chat,
+  out.format = std::move(ask->format);
+  out.head = {RandomId(out.format->id_prefix(), 16), tenant::UnixTime(),
+              request.model.empty() ? service.adapters.base() : request.model, request.is_chat(),
               request.logprobs};
+  if (request.is_chat()) {
+    const bool thinking = EndsThinking(prepared->prompts.front(), service.tokenizer);
+    out.parts.assign(static_cast<size_t>(out.generation.choices),
+                     ReplyParts(request.tool_names, thinking));
+  }
   out.stream = request.stream;
-  out.include_usage = request.include_usage;
   out.usage.prompt_tokens = out.generation.prompt_tokens;
   out.unfinished = out.generation.choices;
   out.arrived = arrived;
@@ -205,6 +265,17 @@ tl::expected<Completion, Refused> StartCompletion(Service& service, const Caller
   return out;
 }
 
+bool IsVisible(const Service& service, const Caller& caller, const std::string& model) {
+  if (model.empty() || model == service.adapters.base()) {
+    return caller.MayUseBase();
+  }
+  return caller.MayUseAdapter(model) && service.adapters.State(model).has_value();
+}
+
+AnswerView ViewOf(const Completion& completion, const Service& service) {
+  return {completion.head, completion.usage, completion.timings, service.tokenizer};
+}
+
 Piece TakePiece(Completion& completion, Metrics& metrics) {
   Arrival arrival = std::move(completion.mailbox->arrivals.front());
   completion.mailbox->arrivals.pop_front();
@@ -213,15 +284,28 @@ Piece TakePiece(Completion& completion, Metrics& metrics) {
   completion.usage.cached_tokens += piece.cached_tokens;
   if (piece.tokens > 0) {
     SteadyTime& last = completion.last_token[static_cast<size_t>(piece.choice)];
-    if (completion.first_token_s == 0.0) {
-      completion.first_token_s = Seconds(completion.arrived, arrival.time);
-      metrics.FirstToken(completion.first_token_s, completion.usage.prompt_tokens);
+    Timings& timings = completion.timings;
+    timings.last_token_s = Seconds(completion.arrived, arrival.time);
+    if (timings.first_token_s == 0.0) {
+      timings.first_token_s = timings.last_token_s;
+      metrics.FirstToken(timings.first_token_s, completion.usage.prompt_tokens);
     }
     if (last != SteadyTime()) {
       metrics.NextTokens(Seconds(last, arrival.time));
     }
     last = arrival.time;
     metrics.CountTokens(piece.tokens);
+  }
+  if (piece.started && completion.timings.started_s == 0.0) {
+    completion.timings.started_s = Seconds(completion.arrived, arrival.time);
+  }
+  if (!completion.parts.empty()) {
+    ReplyParts& parts = completion.parts[static_cast<size_t>(piece.choice)];
+    ReplyPiece split = parts.Push(piece.text, piece.finished);
+    piece.text = std::move(split.content);
+    piece.reasoning = std::move(split.reasoning);
+    piece.calls = std::move(split.calls);
+    piece.made_calls = parts.calls() > 0;
   }
   if (piece.finished) {
     --completion.unfinished;

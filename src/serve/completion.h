@@ -14,8 +14,10 @@
 #include <vector>
 
 #include "serve/access.h"
+#include "serve/answer_format.h"
 #include "serve/generation.h"
 #include "serve/metrics.h"
+#include "serve/reply.h"
 #include "serve/response.h"
 #include "serve/service.h"
 #include "serve/tenancy.h"
@@ -44,24 +46,32 @@ struct Mailbox {
   std::optional<bool> recorded;  // whether usage is on the disk
 };
 
+// What a request of some API surface asks for, and how the answer is to be written.
+struct Ask {
+  CompletionRequest request;
+  std::unique_ptr<AnswerFormat> format;
+  std::optional<Reply> ready = std::nullopt;  // the answer, where nothing is to be computed
+};
+
 // A completion under way.
 struct Completion {
   AnswerHead head;
+  std::unique_ptr<AnswerFormat> format;
+  std::vector<ReplyParts> parts;  // by choice; none for what is no chat
   Generation generation;
   std::shared_ptr<Mailbox> mailbox;
   bool stream = false;
-  bool include_usage = false;
 
-  Usage usage;                 // so far
-  int64_t unfinished = 0;      // choices
-  std::string failure;         // of the engine
-  bool cancelled = false;      // by the server
-  std::string finish;          // of the last choice that ended
-  double first_token_s = 0.0;  // 0: none yet
+  Usage usage;             // so far
+  int64_t unfinished = 0;  // choices
+  std::string failure;     // of the engine
+  bool cancelled = false;  // by the server
+  std::string finish;      // of the last choice that ended
+  Timings timings;
 
   Admission admission;
   std::optional<tenant::UsageRecord> record;  // until it is handed to the meter; none: not metered
-  std::string adapter;                        // "" for the base
+  std::string adapter;                        // "" for the base, "a+b" for several
   SteadyTime arrived;
   std::vector<SteadyTime> last_token;  // by choice
 };
@@ -75,11 +85,17 @@ struct Refused {
   int64_t retry_after_s = 0;  // 0: none
 };
 
-// Starts what `body` asks for; what comes of it is posted to the mailbox on `executor`.
+// Starts what `ask` asks for; what comes of it is posted to the mailbox on `executor`.
 tl::expected<Completion, Refused> StartCompletion(Service& service, const Caller& caller,
-                                                  const std::string& body, bool chat,
-                                                  const std::string& request_id, SteadyTime arrived,
+                                                  Result<Ask> ask, const std::string& request_id,
+                                                  SteadyTime arrived,
                                                   const boost::asio::any_io_executor& executor);
+
+// Whether `caller` may use a model of that name, and there is one; "" is the base.
+bool IsVisible(const Service& service, const Caller& caller, const std::string& model);
+
+// What formats see of it; both must outlive the view.
+AnswerView ViewOf(const Completion& completion, const Service& service);
 
 // Takes the oldest arrival out of the mailbox, and into account: usage, times, ends.
 Piece TakePiece(Completion& completion, Metrics& metrics);

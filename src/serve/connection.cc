@@ -8,19 +8,24 @@
 
 #include "serve/connection.h"
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
+#include <limits>
 #include <optional>
 
+#include "serve/adapter_routes.h"
 #include "serve/completion.h"
 #include "serve/constraint_fields.h"
 #include "serve/peer_stream.h"
+#include "serve/reply.h"
 #include "serve/request_log.h"
 #include "serve/response.h"
+#include "serve/routes.h"
 #include "tenant/calendar.h"
 
 namespace etch::serve {
@@ -35,15 +40,7 @@ constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::seconds kWriteTimeout{60};
 constexpr std::chrono::seconds kHandshakeTimeout{10};
 constexpr std::chrono::seconds kGoodbyeTimeout{1};
-constexpr const char* kJson = "application/json";
 constexpr const char* kPrometheus = "text/plain; version=0.0.4; charset=utf-8";
-
-// A whole answer.
-struct Reply {
-  int status = 200;
-  std::string body;
-  const char* content_type = kJson;
-};
 
 // One request and its answer: what all the answer's heads carry, and what is logged.
 struct Exchange {
@@ -78,6 +75,9 @@ class Connection {
  private:
   asio::awaitable<bool> Handshake();
   asio::awaitable<void> Goodbye();
+  // How large a body may be, by its head; large ones are for those who may send them.
+  uint64_t BodyLimit(const http::request_parser<http::string_body>& parser) const;
+  asio::awaitable<bool> WriteContinue();
   // Reads one request into request_. False when there is none: the peer left, or reply_ says what
   // was wrong.
   asio::awaitable<bool> ReadRequest();
@@ -92,7 +92,7 @@ class Connection {
   asio::awaitable<void> WaitForPiece(Mailbox& mailbox);
   // Meters a completed answer; when it returns true the usage is on the disk.
   asio::awaitable<bool> Commit(Completion& completion);
-  // Sends reply_; writes chunk_ as one event. False when the peer has gone.
+  // Sends reply_; writes chunk_, unless it is empty. False when the peer has gone.
   asio::awaitable<bool> SendReply();
   asio::awaitable<bool> WriteChunk();
 
@@ -102,15 +102,16 @@ class Connection {
   bool RouteOpen(const std::string& target, bool is_get);
   // Lets the caller in, or says in reply_ why not.
   bool LetIn();
-  std::optional<Completion> Start(bool chat);
-  Reply GetReply(const std::string& target) const;
+  std::optional<Completion> Start(Result<Ask> ask);
+  bool MayAdminister();
   void Begin();
   void End(const Completion* completion);
   void Refuse(int status, const std::string& message, const std::string& code,
               const std::string& reason);
+  // Of this request's surface.
+  std::string Error(int status, const std::string& message, const std::string& code) const;
   template <class Body>
   void SetHeaders(http::response<Body>& response) const;
-  std::string HealthBody() const;
   std::string MetricsText() const;
 
   Service& service_;
@@ -162,11 +163,25 @@ asio::awaitable<void> Connection::Goodbye() {
 
 asio::awaitable<bool> Connection::ReadRequest() {
   http::request_parser<http::string_body> parser;
-  parser.body_limit(service_.options.max_body_bytes);
+  parser.body_limit(std::numeric_limits<uint64_t>::max());  // BodyLimit, once the head is read
   parser.header_limit(16 << 10);
   const auto idle_ms = static_cast<int64_t>(service_.options.idle_timeout_s * 1000.0);
   stream_.tcp().expires_after(std::chrono::milliseconds(idle_ms));
-  const auto [error, size] = co_await http::async_read(stream_, buffer_, parser, kAwait);
+  auto [error, size] = co_await http::async_read_header(stream_, buffer_, parser, kAwait);
+  if (!error) {
+    const uint64_t limit = BodyLimit(parser);
+    parser.body_limit(limit);
+    if (parser.content_length().value_or(0) > limit) {
+      error = http::error::body_limit;
+    } else {
+      if (beast::iequals(parser.get()[http::field::expect], "100-continue")) {
+        co_await WriteContinue();
+      }
+      const auto [body_error, body_size] =
+          co_await http::async_read(stream_, buffer_, parser, kAwait);
+      error = body_error;
+    }
+  }
   stream_.tcp().expires_never();
   if (!error) {
     request_ = parser.release();
@@ -184,6 +199,24 @@ asio::awaitable<bool> Connection::ReadRequest() {
     Refuse(400, "not a request that HTTP/1.1 allows: " + error.message(), "malformed", "invalid");
   }
   co_return false;
+}
+
+uint64_t Connection::BodyLimit(const http::request_parser<http::string_body>& parser) const {
+  const auto& head = parser.get();
+  if (head.target() == kUploadPath && head.method() == http::verb::post) {
+    const auto caller = service_.access.Authenticate(head[http::field::authorization]);
+    if (caller && caller->admin) {
+      return service_.options.max_upload_bytes;
+    }
+  }
+  return service_.options.max_body_bytes;
+}
+
+asio::awaitable<bool> Connection::WriteContinue() {
+  static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+  const asio::const_buffer bytes = asio::buffer(kContinue);
+  const auto [error, size] = co_await asio::async_write(stream_, bytes, kAwait);
+  co_return !error;
 }
 
 void Connection::Begin() {
@@ -207,7 +240,7 @@ void Connection::End(const Completion* completion) {
     log.finish = completion->finish;
     log.prompt_tokens = completion->usage.prompt_tokens;
     log.completion_tokens = completion->usage.completion_tokens;
-    log.first_token_s = completion->first_token_s;
+    log.first_token_s = completion->timings.first_token_s;
     service_.metrics.Ended(
         {log.tenant, log.adapter, log.prompt_tokens, log.completion_tokens, log.duration_s});
   }
@@ -218,7 +251,7 @@ void Connection::End(const Completion* completion) {
 
 void Connection::Refuse(int status, const std::string& message, const std::string& code,
                         const std::string& reason) {
-  reply_ = {status, ErrorBody(status, message, code, std::string(ConstraintField(message)))};
+  reply_ = {status, ErrorBodyFor(exchange_.log.path, status, message, code)};
   // The message about a body that is no JSON quotes from it, and prompts are not logged.
   exchange_.log.error = code == ErrorCodeName(ErrorCode::kMalformed) ? code : message;
   service_.metrics.Rejected(exchange_.caller.tenant_name(), reason);
@@ -248,7 +281,8 @@ bool Connection::RouteOpen(const std::string& target, bool is_get) {
     return true;
   }
   if (is_get && (target == "/health" || target == "/v1/health")) {
-    reply_ = {200, HealthBody()};
+    reply_ = {200, HealthBody(service_,
+                              service_.access.Authenticate(request_[http::field::authorization]))};
     return true;
   }
   if (is_get && target == "/metrics" && service_.options.metrics_open) {
@@ -275,37 +309,72 @@ bool Connection::LetIn() {
   return false;
 }
 
+bool Connection::MayAdminister() {
+  if (!exchange_.caller.admin) {
+    Refuse(403, "an admin key is needed; `etch tenant rotate --admin` makes one", "permission",
+           "forbidden");
+    return false;
+  }
+  // A page of some other site can make a browser send this, too.
+  const std::vector<std::string>& origins = service_.options.cors_origins;
+  const std::string origin(request_[http::field::origin]);
+  const bool is_known = origin.empty() || std::ranges::find(origins, "*") != origins.end() ||
+                        std::ranges::find(origins, origin) != origins.end();
+  if (request_.method() != http::verb::get && !is_known) {
+    Refuse(403, "pages of " + origin + " may not do this; see --cors", "permission", "forbidden");
+    return false;
+  }
+  return true;
+}
+
 std::optional<Completion> Connection::Route() {
   const std::string target = exchange_.log.path;
-  const bool is_get = request_.method() == http::verb::get;
+  const http::verb verb = request_.method();
+  const bool is_get = verb == http::verb::get;
   if (RouteOpen(target, is_get) || !LetIn()) {
     return std::nullopt;
   }
   if (is_get && target == "/metrics") {
-    if (exchange_.caller.admin) {
+    if (MayAdminister()) {
       reply_ = {200, MetricsText(), kPrometheus};
-    } else {
-      Refuse(403, "an admin key is needed; `etch tenant rotate --admin` makes one", "permission",
-             "forbidden");
     }
     return std::nullopt;
   }
-  const bool chat = target == "/v1/chat/completions";
-  if (!chat && target != "/v1/completions") {
-    reply_ =
-        is_get ? GetReply(target) : Reply{404, ErrorBody(404, "no route " + target, "not_found")};
+  const RouteRequest route{verb == http::verb::get       ? Method::kGet
+                           : verb == http::verb::post    ? Method::kPost
+                           : verb == http::verb::delete_ ? Method::kDelete
+                                                         : Method::kOther,
+                           target, request_[http::field::content_type], request_.body()};
+  if (IsAdminRoute(route)) {
+    if (MayAdminister()) {
+      reply_ = AnswerAdminRoute(service_, route);
+    }
     return std::nullopt;
   }
-  if (request_.method() != http::verb::post) {
-    reply_ = {405, ErrorBody(405, target + " takes POST", "method_not_allowed")};
-    return std::nullopt;
+  if (AskFunction ask = FindAsk(target)) {
+    if (route.method != Method::kPost) {
+      reply_ = {405, ErrorBodyFor(target, 405, target + " takes POST", "method_not_allowed")};
+      return std::nullopt;
+    }
+    const std::string_view strict = request_["X-Strict"];
+    return Start(ask(service_, route, strict == "true" || strict == "1"));
   }
-  return Start(chat);
+  reply_ = AnswerRoute(service_, exchange_.caller, route);
+  return std::nullopt;
 }
 
-std::optional<Completion> Connection::Start(bool chat) {
+std::optional<Completion> Connection::Start(Result<Ask> ask) {
   const Caller& caller = exchange_.caller;
-  auto started = StartCompletion(service_, caller, request_.body(), chat, exchange_.log.request_id,
+  if (ask && ask->ready) {
+    if (IsVisible(service_, caller, ask->request.model)) {
+      reply_ = std::move(*ask->ready);
+    } else {
+      Refuse(404, "no model named \"" + ask->request.model + "\"", "model_not_found",
+             "model_not_found");
+    }
+    return std::nullopt;
+  }
+  auto started = StartCompletion(service_, caller, std::move(ask), exchange_.log.request_id,
                                  exchange_.arrived, stream_.get_executor());
   if (caller.tenant() != nullptr) {
     exchange_.headers = RateHeaders(service_.tenancy->limiter().Remaining(*caller.tenant(), Now()));
@@ -321,44 +390,13 @@ std::optional<Completion> Connection::Start(bool chat) {
   return std::nullopt;
 }
 
-Reply Connection::GetReply(const std::string& target) const {
-  const AdapterRegistry& adapters = service_.adapters;
-  const Caller& caller = exchange_.caller;
-  const int64_t context = service_.engine.info().context;
-  constexpr std::string_view kModels = "/v1/models";
-  if (target == kModels) {
-    std::vector<AdapterState> states = adapters.States();
-    std::erase_if(states,
-                  [&](const AdapterState& state) { return !caller.MayUseAdapter(state.name); });
-    return {200,
-            ModelsBody(adapters.base(), caller.MayUseBase(), states, service_.started, context)};
-  }
-  if (!target.starts_with("/v1/models/")) {
-    return {404, ErrorBody(404, "no route " + target, "not_found")};
-  }
-  const std::string id = target.substr(kModels.size() + 1);
-  if (id == adapters.base() && caller.MayUseBase()) {
-    return {200, ModelBody(id, service_.started, context)};
-  }
-  const std::optional<AdapterState> state = adapters.State(id);
-  if (state && caller.MayUseAdapter(id)) {
-    return {200, AdapterBody(*state, adapters.base(), service_.started, context)};
-  }
-  return {404, ErrorBody(404, "no model named \"" + id + "\"; GET /v1/models lists them",
-                         "model_not_found")};
-}
-
 asio::awaitable<bool> Connection::AnswerWhole(Completion& completion) {
   std::vector<ChoiceState> choices(static_cast<size_t>(completion.generation.choices));
   while (completion.unfinished > 0) {
     co_await WaitForPiece(*completion.mailbox);
     const Piece piece = TakePiece(completion, service_.metrics);
     ChoiceState& choice = choices[static_cast<size_t>(piece.choice)];
-    choice.text += piece.text;
-    choice.details.insert(choice.details.end(), piece.details.begin(), piece.details.end());
-    if (piece.finished) {
-      choice.reason = piece.reason;
-    }
+    choice.Add(piece);
   }
   if (!completion.failure.empty()) {
     Refuse(500, completion.failure, "server_error", "failed");
@@ -367,7 +405,7 @@ asio::awaitable<bool> Connection::AnswerWhole(Completion& completion) {
   } else if (const bool is_recorded = co_await Commit(completion); !is_recorded) {
     Refuse(503, "the usage of this request cannot be stored", "usage_not_stored", "failed");
   } else {
-    reply_ = {200, AnswerBody(completion.head, choices, completion.usage, service_.tokenizer)};
+    reply_ = {200, completion.format->Whole(ViewOf(completion, service_), choices)};
   }
   co_return co_await SendReply();
 }
@@ -387,7 +425,7 @@ asio::awaitable<bool> Connection::Commit(Completion& completion) {
 
 asio::awaitable<bool> Connection::AnswerStream(Completion& completion) {
   http::response<http::empty_body> response{http::status::ok, request_.version()};
-  response.set(http::field::content_type, "text/event-stream");
+  response.set(http::field::content_type, completion.format->stream_type());
   response.set(http::field::cache_control, "no-cache");
   SetHeaders(response);
   exchange_.log.status = 200;
@@ -411,45 +449,41 @@ asio::awaitable<bool> Connection::AnswerStream(Completion& completion) {
 }
 
 asio::awaitable<bool> Connection::SendPieces(Completion& completion) {
-  std::vector<bool> begun(static_cast<size_t>(completion.generation.choices), false);
-  bool alive = true;
+  AnswerFormat& format = *completion.format;
+  const AnswerView view = ViewOf(completion, service_);
+  chunk_ = format.Begin(view);
+  bool alive = co_await WriteChunk();
   while (completion.unfinished > 0 && alive) {
     co_await WaitForPiece(*completion.mailbox);
     const Piece piece = TakePiece(completion, service_.metrics);
-    const auto choice = static_cast<size_t>(piece.choice);
     bool is_stored = true;
     if (completion.unfinished == 0 && completion.failure.empty() && !completion.cancelled) {
       is_stored = co_await Commit(completion);
     }
     if (!piece.error.empty()) {
       exchange_.log.error = piece.error;
-      chunk_ = ErrorBody(500, piece.error, "server_error");
+      chunk_ = format.Broken(Error(500, piece.error, "server_error"));
     } else if (piece.finished && piece.reason == engine::FinishReason::kCancelled) {
-      chunk_ = ErrorBody(503, "the server is shutting down", "unavailable");
+      chunk_ = format.Broken(Error(503, "the server is shutting down", "unavailable"));
     } else if (!is_stored) {
       exchange_.log.error = "the usage of this request cannot be stored";
-      chunk_ = ErrorBody(503, exchange_.log.error, "usage_not_stored");
-    } else if (!piece.text.empty() || piece.finished || !piece.details.empty()) {
-      chunk_ = ChunkBody(completion.head, piece, !begun[choice], service_.tokenizer);
-      begun[choice] = true;
+      chunk_ = format.Broken(Error(503, exchange_.log.error, "usage_not_stored"));
     } else {
-      continue;
+      chunk_ = format.Next(view, piece);
     }
     alive = co_await WriteChunk();
   }
   co_return alive;
 }
 
+std::string Connection::Error(int status, const std::string& message,
+                              const std::string& code) const {
+  return ErrorBodyFor(exchange_.log.path, status, message, code);
+}
+
 asio::awaitable<bool> Connection::SendEnd(Completion& completion) {
-  bool alive = true;
-  if (completion.include_usage) {
-    chunk_ = UsageChunkBody(completion.head, completion.usage);
-    alive = co_await WriteChunk();
-  }
-  if (alive) {
-    chunk_ = "[DONE]";
-    alive = co_await WriteChunk();
-  }
+  chunk_ = completion.format->End(ViewOf(completion, service_));
+  bool alive = co_await WriteChunk();
   if (alive) {
     const auto last = http::make_chunk_last();
     stream_.tcp().expires_after(kWriteTimeout);
@@ -482,7 +516,9 @@ asio::awaitable<void> Connection::WaitForPiece(Mailbox& mailbox) {
 }
 
 asio::awaitable<bool> Connection::WriteChunk() {
-  chunk_ = "data: " + chunk_ + "\n\n";
+  if (chunk_.empty()) {  // would be the last chunk
+    co_return true;
+  }
   const asio::const_buffer payload = asio::buffer(chunk_);
   const auto framed = http::make_chunk(payload);
   stream_.tcp().expires_after(kWriteTimeout);
@@ -534,12 +570,6 @@ void Connection::SetHeaders(http::response<Body>& response) const {
   if (!origins.empty()) {
     response.set(http::field::vary, "Origin");
   }
-}
-
-std::string Connection::HealthBody() const {
-  const engine::SchedulerStatus status = service_.scheduler.status();
-  return fmt::format(R"({{"status":"ok","running":{},"queue_size":{},"adapters":{}}})",
-                     status.running, status.waiting, service_.adapters.counts().known);
 }
 
 std::string Connection::MetricsText() const {

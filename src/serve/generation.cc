@@ -23,7 +23,10 @@ engine::Request MakeRequest(const CompletionRequest& request,
   out.sampling = numerics::ToConfig(sampling);
   out.stream = static_cast<uint32_t>(index);
   out.max_tokens = request.max_tokens.value_or(int64_t{1} << 31);
-  out.end_tokens = tokenizer.vocabulary().end_of_generation;
+  if (!request.ignore_eos) {
+    out.end_tokens = tokenizer.vocabulary().end_of_generation;
+  }
+  out.changes = request.changes;
   out.context = request.context;
   out.client = request.client;
   out.salt = request.client;
@@ -59,6 +62,7 @@ engine::Request MakeRequest(const CompletionRequest& request,
     piece.text = choice->output.Flush();
     piece.finished = true;
     piece.reason = reason;
+    piece.at_stop_string = choice->output.stopped();
     piece.error = error != nullptr ? error->message : "";
     deliver(std::move(piece));
   };

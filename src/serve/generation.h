@@ -11,6 +11,7 @@
 
 #include "engine/scheduler.h"
 #include "grammar/token_masks.h"
+#include "serve/reply_parts.h"
 #include "serve/request.h"
 #include "text/output_text.h"
 
@@ -25,14 +26,23 @@ struct TokenDetail {
 // Something that became known about one choice.
 struct Piece {
   int64_t choice = 0;
-  std::string text;
+  std::string text;  // without what follows, once it has passed ReplyParts
+  std::string reasoning;
+  std::vector<ToolCall> calls;
   std::vector<TokenDetail> details;  // one a token when logprobs are wanted
   int64_t cached_tokens = 0;         // of the prompt, in the first piece of a prompt's first choice
   int64_t tokens = 0;                // completion tokens that this piece accounts for
   bool started = false;              // nothing yet but that it no longer waits
   bool finished = false;
   engine::FinishReason reason = engine::FinishReason::kStop;
-  std::string error;  // for kFailed
+  bool at_stop_string = false;  // for kStop
+  bool made_calls = false;      // when it finishes
+  std::string error;            // for kFailed
+
+  // Nothing that a client would see.
+  bool empty() const {
+    return text.empty() && reasoning.empty() && calls.empty() && details.empty() && !finished;
+  }
 };
 
 struct Generation {

@@ -138,6 +138,11 @@ std::string Metrics::Active(const std::map<std::string, int64_t>& adapters) {
   return names;
 }
 
+std::string Metrics::RunningAdapters() const {
+  const std::lock_guard lock(mutex_);
+  return Active(running_);
+}
+
 void Metrics::WriteLatencies(std::string& out) const {
   const std::string model = Label("model_name", model_name_);
   Head("vllm:time_to_first_token_seconds", "histogram",

@@ -77,6 +77,8 @@ class Metrics {
   // A request that was turned away; `reason` is one of a fixed set.
   void Rejected(const std::string& tenant, const std::string& reason);
 
+  // Adapters that run at this moment, in the form that gateways split at commas.
+  std::string RunningAdapters() const;
   // The text of a scrape, version 0.0.4 of the format.
   std::string Text(const Gauges& gauges) const;
 

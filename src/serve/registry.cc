@@ -223,6 +223,14 @@ Status AdapterRegistry::Add(const std::string& name, const std::filesystem::path
   return {};
 }
 
+Status AdapterRegistry::Replace(const std::string& name, const std::filesystem::path& path) {
+  ETCH_TRY(adapter::LoadAdapter(path, config_));
+  if (State(name)) {
+    ETCH_TRY(Remove(name));
+  }
+  return Add(name, path);
+}
+
 Status AdapterRegistry::Remove(const std::string& name) {
   std::shared_ptr<Residency> dropped;
   {
@@ -389,6 +397,12 @@ std::optional<AdapterState> AdapterRegistry::State(const std::string& name) cons
   const std::lock_guard lock(mutex_);
   const auto found = entries_.find(name);
   return found == entries_.end() ? std::nullopt : std::optional(StateOf(*found->second));
+}
+
+std::filesystem::path AdapterRegistry::PathOf(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(name);
+  return found == entries_.end() ? std::filesystem::path() : found->second->path;
 }
 
 std::vector<std::string> AdapterRegistry::Names() const {

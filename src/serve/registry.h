@@ -74,6 +74,9 @@ class AdapterRegistry : public engine::Reclaimable {
   // Makes one adapter known under `name`, after all checks but those of values. kInvalidArgument
   // when the name is taken.
   Status Add(const std::string& name, const std::filesystem::path& path);
+  // Add after a check of values too, in the place of one that may have the name already. What runs
+  // goes on with the former.
+  Status Replace(const std::string& name, const std::filesystem::path& path);
   // Forgets it. Its memory is given back at once, or when the last request that holds it ends.
   // kNotFound when there is none.
   Status Remove(const std::string& name);
@@ -93,6 +96,8 @@ class AdapterRegistry : public engine::Reclaimable {
   std::vector<AdapterState> States() const;  // sorted by name
   std::optional<AdapterState> State(const std::string& name) const;
   std::vector<std::string> Names() const;  // sorted
+  // Where it was read from; empty when there is none of that name.
+  std::filesystem::path PathOf(const std::string& name) const;
   AdapterCounts counts() const;
   const std::string& base() const { return base_; }
 

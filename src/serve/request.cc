@@ -1,101 +1,69 @@
 #include "serve/request.h"
 
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "serve/constraint_fields.h"
+#include "serve/json_fields.h"
+#include "serve/tool_fields.h"
 
 namespace etch::serve {
 namespace {
 
-using Json = nlohmann::json;
+using std::string_view_literals::operator""sv;
 
-// Nesting outside of strings, so that a body of brackets is refused before it is parsed.
-bool TooDeep(std::string_view body) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t at = 0; at < body.size(); ++at) {
-    const char character = body[at];
-    if (in_string) {
-      at += character == '\\' ? 1 : 0;
-      in_string = character != '"';
-    } else if (character == '"') {
-      in_string = true;
-    } else if (character == '[' || character == '{') {
-      if (++depth > kMaxJsonDepth) {
-        return true;
-      }
-    } else if (character == ']' || character == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
+// What strict requests may hold: fields that are honoured or refused by name, and a few that change
+// nothing here (user, store, metadata …).
+constexpr auto kCommonFields = std::to_array<std::string_view>({"model"sv,
+                                                                "temperature"sv,
+                                                                "top_p"sv,
+                                                                "min_p"sv,
+                                                                "top_k"sv,
+                                                                "seed"sv,
+                                                                "max_tokens"sv,
+                                                                "max_completion_tokens"sv,
+                                                                "n"sv,
+                                                                "stop"sv,
+                                                                "stream"sv,
+                                                                "stream_options"sv,
+                                                                "logprobs"sv,
+                                                                "frequency_penalty"sv,
+                                                                "logit_bias"sv,
+                                                                "presence_penalty"sv,
+                                                                "user"sv,
+                                                                "strict"sv,
+                                                                "lora"sv,
+                                                                "ignore_eos"sv,
+                                                                "echo"sv,
+                                                                "suffix"sv,
+                                                                "best_of"sv,
+                                                                "repetition_penalty"sv,
+                                                                "grammar"sv,
+                                                                "json_schema"sv,
+                                                                "regex"sv,
+                                                                "response_format"sv,
+                                                                "guided_choice"sv,
+                                                                "guided_grammar"sv,
+                                                                "guided_json"sv,
+                                                                "guided_regex"sv,
+                                                                "guided_decoding_backend"sv,
+                                                                "structured_outputs"sv});
+constexpr auto kChatFields = std::to_array<std::string_view>(
+    {"messages"sv, "top_logprobs"sv, "tools"sv, "tool_choice"sv, "parallel_tool_calls"sv,
+     "functions"sv, "function_call"sv, "audio"sv, "prediction"sv, "modalities"sv, "store"sv,
+     "metadata"sv, "service_tier"sv, "safety_identifier"sv, "prompt_cache_key"sv,
+     "web_search_options"sv, "reasoning_effort"sv, "verbosity"sv});
 
-Result<Json> ParseObject(std::string_view body) {
-  if (TooDeep(body)) {
-    return Fail(ErrorCode::kMalformed, "the body is nested deeper than {}", kMaxJsonDepth);
+Status RefuseUnknownFields(const Json& json, bool is_chat) {
+  std::vector<std::string_view> known(kCommonFields.begin(), kCommonFields.end());
+  if (is_chat) {
+    known.insert(known.end(), kChatFields.begin(), kChatFields.end());
+  } else {
+    known.emplace_back("prompt");
   }
-  try {
-    Json json = Json::parse(body);
-    if (!json.is_object()) {
-      return Fail(ErrorCode::kMalformed, "the body is not a JSON object");
-    }
-    return json;
-  } catch (const Json::exception& error) {
-    return Fail(ErrorCode::kMalformed, "the body is not JSON: {}", error.what());
-  }
-}
-
-// A field that is absent or null is left as it is.
-const Json* Field(const Json& json, const char* name) {
-  const auto found = json.find(name);
-  return found == json.end() || found->is_null() ? nullptr : &*found;
-}
-
-Status ReadNumber(const Json& json, const char* name, double& out) {
-  if (const Json* field = Field(json, name)) {
-    if (!field->is_number()) {
-      return Fail(ErrorCode::kInvalidArgument, "{} is not a number", name);
-    }
-    out = field->get<double>();
-  }
-  return {};
-}
-
-Status ReadBool(const Json& json, const char* name, bool& out) {
-  if (const Json* field = Field(json, name)) {
-    if (!field->is_boolean()) {
-      return Fail(ErrorCode::kInvalidArgument, "{} is neither true nor false", name);
-    }
-    out = field->get<bool>();
-  }
-  return {};
-}
-
-Result<std::optional<int64_t>> ReadInteger(const Json& json, const char* name, int64_t low,
-                                           int64_t high) {
-  const Json* field = Field(json, name);
-  if (field == nullptr) {
-    return std::nullopt;
-  }
-  if (!field->is_number_integer() ||
-      (field->is_number_unsigned() && field->get<uint64_t>() > static_cast<uint64_t>(high)) ||
-      field->get<int64_t>() < low || field->get<int64_t>() > high) {
-    return Fail(ErrorCode::kInvalidArgument, "{} is not a whole number in {} to {}", name, low,
-                high);
-  }
-  return field->get<int64_t>();
-}
-
-Status ReadString(const Json& json, const char* name, std::string& out) {
-  if (const Json* field = Field(json, name)) {
-    if (!field->is_string()) {
-      return Fail(ErrorCode::kInvalidArgument, "{} is not a string", name);
-    }
-    out = field->get<std::string>();
-  }
-  return {};
+  return RefuseUnknown(json, known);
 }
 
 Status ReadSeed(const Json& json, CompletionRequest& request) {
@@ -136,25 +104,85 @@ Status RefuseUnsupported(const Json& json) {
   const auto refuse = [](const char* name) {
     return Fail(ErrorCode::kUnsupported, "{} is not supported", name);
   };
-  for (const char* name : {"tools", "functions", "suffix", "audio", "prediction"}) {
+  for (const char* name : {"functions", "suffix", "audio", "prediction", "web_search_options"}) {
     const Json* field = Field(json, name);
     if (field != nullptr && !field->empty()) {
       return refuse(name);
     }
   }
-  for (const char* name : {"frequency_penalty", "presence_penalty"}) {
-    double value = 0.0;
+  for (const char* name : {"repetition_penalty", "best_of"}) {
+    double value = 1.0;
     ETCH_TRY(ReadNumber(json, name, value));
-    if (value != 0.0) {
+    if (value != 1.0) {
       return refuse(name);
     }
-  }
-  if (const Json* bias = Field(json, "logit_bias"); bias != nullptr && !bias->empty()) {
-    return refuse("logit_bias");
   }
   bool echo = false;
   ETCH_TRY(ReadBool(json, "echo", echo));
   return echo ? Status(refuse("echo")) : Status();
+}
+
+Result<int32_t> ReadPenalty(const Json& json, const char* name) {
+  double value = 0.0;
+  ETCH_TRY(ReadNumber(json, name, value));
+  if (!(value >= -2.0 && value <= 2.0)) {
+    return Fail(ErrorCode::kInvalidArgument, "{} is not in -2 to 2", name);
+  }
+  return numerics::ToLogit(value);
+}
+
+// {"15043": -100, …}: token ids as names.
+Status ReadBias(const Json& json, CompletionRequest& request) {
+  const Json* bias = Field(json, "logit_bias");
+  if (bias == nullptr) {
+    return {};
+  }
+  if (!bias->is_object() || bias->size() > kMaxBiases) {
+    return Fail(ErrorCode::kInvalidArgument, "logit_bias is not an object of at most {} token ids",
+                kMaxBiases);
+  }
+  for (const auto& [name, value] : bias->items()) {
+    model::TokenId token = model::kNoToken;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), token);
+    const bool is_id = error == std::errc() && end == name.data() + name.size() && token >= 0;
+    if (!is_id || !value.is_number()) {
+      return Fail(ErrorCode::kInvalidArgument, "logit_bias: \"{}\" is no token id with a number",
+                  name);
+    }
+    const double amount = value.get<double>();
+    if (!(amount >= -100.0 && amount <= 100.0)) {
+      return Fail(ErrorCode::kInvalidArgument, "logit_bias of {} is not in -100 to 100", name);
+    }
+    request.changes.bias.emplace_back(token, numerics::ToLogit(amount));
+  }
+  return {};
+}
+
+// [{"id": 0, "scale": 0.5}, …], as llama-server has it.
+Status ReadLora(const Json& json, CompletionRequest& request) {
+  const Json* list = Field(json, "lora");
+  if (list == nullptr) {
+    return {};
+  }
+  if (!list->is_array() || list->size() > kMaxLoras) {
+    return Fail(ErrorCode::kInvalidArgument, "lora is not a list of at most {} adapters",
+                kMaxLoras);
+  }
+  request.lora.emplace();
+  for (const Json& item : *list) {
+    if (!item.is_object()) {
+      return Fail(ErrorCode::kInvalidArgument, "lora holds something that is not an object");
+    }
+    ETCH_ASSIGN_OR_RETURN(const std::optional<int64_t> id,
+                          ReadInteger(item, "id", 0, int64_t{1} << 31));
+    double scale = 1.0;
+    ETCH_TRY(ReadNumber(item, "scale", scale));
+    if (!id) {
+      return Fail(ErrorCode::kInvalidArgument, "an entry of lora has no id");
+    }
+    request.lora->push_back({*id, scale});
+  }
+  return {};
 }
 
 Status ReadSampling(const Json& json, CompletionRequest& request) {
@@ -168,11 +196,18 @@ Status ReadSampling(const Json& json, CompletionRequest& request) {
                         ReadInteger(json, "top_k", -1, model::TokenId{1} << 30));
   request.sampling.top_k = std::max<int64_t>(0, top_k.value_or(0));
   ETCH_TRY(ReadSeed(json, request));
+  ETCH_TRY(ReadBias(json, request));
+  ETCH_ASSIGN_OR_RETURN(request.changes.presence, ReadPenalty(json, "presence_penalty"));
+  ETCH_ASSIGN_OR_RETURN(request.changes.frequency, ReadPenalty(json, "frequency_penalty"));
   return numerics::Validate(request.sampling);
 }
 
 // What both routes share.
-Status ReadCommon(const Json& json, CompletionRequest& request) {
+Status ReadCommon(const Json& json, bool strict, bool is_chat, CompletionRequest& request) {
+  ETCH_TRY(ReadBool(json, "strict", strict));
+  if (strict) {
+    ETCH_TRY(RefuseUnknownFields(json, is_chat));
+  }
   ETCH_TRY(RefuseUnsupported(json));
   ETCH_TRY(ReadString(json, "model", request.model));
   ETCH_TRY(ReadSampling(json, request));
@@ -188,6 +223,8 @@ Status ReadCommon(const Json& json, CompletionRequest& request) {
   request.choices = choices.value_or(1);
   ETCH_TRY(ReadStop(json, request));
   ETCH_ASSIGN_OR_RETURN(request.constraint, ReadConstraint(json));
+  ETCH_TRY(ReadLora(json, request));
+  ETCH_TRY(ReadBool(json, "ignore_eos", request.ignore_eos));
   ETCH_TRY(ReadBool(json, "stream", request.stream));
   if (const Json* options = Field(json, "stream_options")) {
     if (!options->is_object()) {
@@ -239,10 +276,11 @@ Result<Prompt> ReadPrompt(const Json& json) {
 
 }  // namespace
 
-Result<CompletionRequest> ParseChatRequest(std::string_view body) {
+Result<CompletionRequest> ParseChatRequest(std::string_view body, bool strict) {
   ETCH_ASSIGN_OR_RETURN(const Json json, ParseObject(body));
   CompletionRequest request;
-  ETCH_TRY(ReadCommon(json, request));
+  ETCH_TRY(ReadCommon(json, strict, true, request));
+  ETCH_TRY(ReadTools(json, request));
   const Json* messages = Field(json, "messages");
   if (messages == nullptr || !messages->is_array() || messages->empty()) {
     return Fail(ErrorCode::kInvalidArgument, "messages is not a list of at least one message");
@@ -257,6 +295,7 @@ Result<CompletionRequest> ParseChatRequest(std::string_view body) {
       return Fail(ErrorCode::kInvalidArgument, "a message has no role");
     }
     ETCH_ASSIGN_OR_RETURN(read.content, ReadContent(message));
+    ETCH_ASSIGN_OR_RETURN(read.extra_json, ReadMessageExtra(message));
     request.messages.push_back(std::move(read));
   }
   ETCH_TRY(ReadBool(json, "logprobs", request.logprobs));
@@ -265,10 +304,10 @@ Result<CompletionRequest> ParseChatRequest(std::string_view body) {
   return request;
 }
 
-Result<CompletionRequest> ParseCompletionRequest(std::string_view body) {
+Result<CompletionRequest> ParseCompletionRequest(std::string_view body, bool strict) {
   ETCH_ASSIGN_OR_RETURN(const Json json, ParseObject(body));
   CompletionRequest request;
-  ETCH_TRY(ReadCommon(json, request));
+  ETCH_TRY(ReadCommon(json, strict, false, request));
   const Json* prompt = Field(json, "prompt");
   if (prompt == nullptr || !(prompt->is_string() || prompt->is_array())) {
     return Fail(ErrorCode::kInvalidArgument, "prompt is neither a string nor a list");

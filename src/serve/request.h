@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "model/vocabulary.h"
+#include "numerics/logit_changes.h"
 #include "numerics/sampler.h"
 #include "text/chat_template.h"
 
@@ -19,6 +20,12 @@ namespace etch::serve {
 
 // One prompt of /v1/completions: text, or token ids.
 using Prompt = std::variant<std::string, std::vector<model::TokenId>>;
+
+// An adapter by llama-server's number, with its weight.
+struct ScaledLora {
+  int64_t id = 0;
+  double scale = 1.0;
+};
 
 // What an answer must be.
 struct ConstraintSpec {
@@ -47,17 +54,27 @@ struct CompletionRequest {
   std::string client;   // the tenant, not of the body: turns and kept contexts are its own
   int64_t context = 0;  // tokens of prompt and answer, not of the body: 0 is the engine's default
 
+  std::string tools_json;                       // a list of tools for the template, or empty
+  std::vector<std::string> tool_names;          // of their functions
+  std::optional<std::vector<ScaledLora>> lora;  // instead of the adapter that `model` names
+  numerics::LogitChanges changes;               // penalties and bias
+  bool ignore_eos = false;
+
   bool is_chat() const { return !messages.empty(); }
 };
 
 inline constexpr int64_t kMaxChoices = 16;  // n
 inline constexpr int64_t kMaxPrompts = 64;  // prompts times n
 inline constexpr size_t kMaxStopStrings = 16;
+inline constexpr size_t kMaxBiases = 1024;
+inline constexpr size_t kMaxLoras = 16;
+inline constexpr size_t kMaxTools = 128;
 inline constexpr int kMaxJsonDepth = 64;
 
 // kMalformed for what is not JSON; kInvalidArgument naming the field for what is out of range;
-// kUnsupported for what Etch does not do (tools …).
-Result<CompletionRequest> ParseChatRequest(std::string_view body);
-Result<CompletionRequest> ParseCompletionRequest(std::string_view body);
+// kUnsupported for what Etch does not do. `strict`, or the field of that name,
+// refuses unknown fields; otherwise they are passed over.
+Result<CompletionRequest> ParseChatRequest(std::string_view body, bool strict = false);
+Result<CompletionRequest> ParseCompletionRequest(std::string_view body, bool strict = false);
 
 }  // namespace etch::serve

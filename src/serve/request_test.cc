@@ -49,6 +49,36 @@ TEST(ChatRequest, ReadsEveryField) {
   EXPECT_EQ(request->top_logprobs, 4);
 }
 
+TEST(ChatRequest, ReadsToolsBiasPenaltiesAndAdapters) {
+  const auto request = ParseChatRequest(
+      R"({"messages":[{"role":"user","content":"hi"},
+          {"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function",
+            "function":{"name":"add","arguments":"{\"a\":1}"}}]},
+          {"role":"tool","tool_call_id":"1","content":"2"}],
+          "tools":[{"type":"function","function":{"name":"add"}}],"tool_choice":"auto",
+          "logit_bias":{"7":-100},"presence_penalty":0.5,"frequency_penalty":-1,
+          "lora":[{"id":1,"scale":0.25},{"id":0}],"strict":true,"ignore_eos":true})");
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->tool_names, std::vector<std::string>{"add"});
+  EXPECT_EQ(request->tools_json, R"([{"function":{"name":"add"},"type":"function"}])");
+  EXPECT_EQ(request->messages[1].extra_json,
+            R"({"tool_calls":[{"function":{"arguments":{"a":1},"name":"add"},"id":"1",)"
+            R"("type":"function"}]})");
+  EXPECT_EQ(request->messages[2].extra_json, R"({"tool_call_id":"1"})");
+  ASSERT_EQ(request->changes.bias.size(), 1U);
+  EXPECT_EQ(request->changes.bias[0], (std::pair<int32_t, int32_t>(7, -100 * 65536)));
+  EXPECT_EQ(request->changes.presence, 32768);
+  EXPECT_EQ(request->changes.frequency, -65536);
+  ASSERT_TRUE(request->lora && request->lora->size() == 2);
+  EXPECT_EQ((*request->lora)[0].scale, 0.25);
+  EXPECT_TRUE(request->ignore_eos);
+  const auto silent =
+      ParseChatRequest(WithField(R"("tools":[{"type":"function","function":{"name":"x"}}],)"
+                                 R"("tool_choice":"none")"));
+  ASSERT_TRUE(silent);
+  EXPECT_TRUE(silent->tool_names.empty() && silent->tools_json.empty());
+}
+
 TEST(ChatRequest, DefaultsAreTheApis) {
   const auto request = ParseChatRequest(WithField(R"("model":null)"));
   ASSERT_TRUE(request);
@@ -94,8 +124,20 @@ TEST(ChatRequest, NamesTheFieldThatIsWrong) {
       {R"("structured_outputs":{"regex":"a","json":{}})", "more than one"},
       {R"("structured_outputs":{"structural_tag":"a"})", "structural_tag"},
       {R"("grammar":"root ::= \"a\"","guided_regex":"a")", "grammar: guided_regex asks"},
-      {R"("frequency_penalty":0.5)", "frequency_penalty"},
-      {R"("logit_bias":{"5":1})", "logit_bias"}};
+      {R"("tools":5)", "tools"},
+      {R"("tool_choice":"required")", "tool_choice"},
+      {R"("frequency_penalty":2.5)", "frequency_penalty"},
+      {R"("presence_penalty":"x")", "presence_penalty"},
+      {R"("repetition_penalty":1.1)", "repetition_penalty"},
+      {R"("best_of":3)", "best_of"},
+      {R"("lora":5)", "lora"},
+      {R"("lora":[{}])", "no id"},
+      {R"("lora":[5])", "lora"},
+      {R"("ignore_eos":1)", "ignore_eos"},
+      {R"("logit_bias":5)", "logit_bias"},
+      {R"("logit_bias":{"x":1})", "logit_bias"},
+      {R"("strict":true,"frobnicate":1)", "frobnicate"},
+      {R"("logit_bias":{"5":101})", "logit_bias"}};
   for (const auto& [field, name] : cases) {
     EXPECT_NE(ChatError(WithField(field)).find(name), std::string::npos)
         << field << " → " << ChatError(WithField(field));

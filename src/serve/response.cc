@@ -74,6 +74,28 @@ Json UsageJson(const Usage& usage) {
           {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
 }
 
+Json CallJson(const ToolCall& call) {
+  return {{"id", call.id},
+          {"type", "function"},
+          {"function", {{"name", call.name}, {"arguments", call.arguments}}}};
+}
+
+Json MessageJson(const ChoiceState& state) {
+  Json message = {{"role", "assistant"}, {"content", state.text}, {"refusal", nullptr}};
+  if (!state.reasoning.empty()) {
+    message["reasoning_content"] = state.reasoning;
+  }
+  if (!state.calls.empty()) {
+    if (state.text.empty()) {
+      message["content"] = nullptr;
+    }
+    for (const ToolCall& call : state.calls) {
+      message["tool_calls"].push_back(CallJson(call));
+    }
+  }
+  return message;
+}
+
 Json HeadJson(const AnswerHead& head, bool chunk) {
   const char* object = !head.is_chat ? "text_completion"
                        : chunk       ? "chat.completion.chunk"
@@ -108,8 +130,21 @@ Json AdapterJson(const AdapterState& adapter, const std::string& base, int64_t c
 
 }  // namespace
 
-std::string FinishName(engine::FinishReason reason) {
-  return reason == engine::FinishReason::kLength ? "length" : "stop";
+void ChoiceState::Add(const Piece& piece) {
+  text += piece.text;
+  reasoning += piece.reasoning;
+  calls.insert(calls.end(), piece.calls.begin(), piece.calls.end());
+  details.insert(details.end(), piece.details.begin(), piece.details.end());
+  tokens += piece.tokens;
+  if (piece.finished) {
+    finished = true;
+    reason = piece.reason;
+    at_stop_string = piece.at_stop_string;
+  }
+}
+
+std::string FinishName(engine::FinishReason reason, bool made_calls) {
+  return reason == engine::FinishReason::kLength ? "length" : made_calls ? "tool_calls" : "stop";
 }
 
 std::string AnswerBody(const AnswerHead& head, const std::vector<ChoiceState>& choices,
@@ -120,19 +155,19 @@ std::string AnswerBody(const AnswerHead& head, const std::vector<ChoiceState>& c
     const ChoiceState& state = choices[index];
     Json choice = {{"index", index}};
     if (head.is_chat) {
-      choice["message"] = {{"role", "assistant"}, {"content", state.text}, {"refusal", nullptr}};
+      choice["message"] = MessageJson(state);
     } else {
       choice["text"] = state.text;
     }
     choice["logprobs"] = Logprobs(head, state.details, tokenizer);
-    choice["finish_reason"] = FinishName(state.reason);
+    choice["finish_reason"] = FinishName(state.reason, !state.calls.empty());
     body["choices"].push_back(std::move(choice));
   }
   body["usage"] = UsageJson(usage);
   return Dump(body);
 }
 
-std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first,
+std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first, int64_t calls,
                       const text::Tokenizer& tokenizer) {
   Json choice = {{"index", piece.choice}};
   if (head.is_chat) {
@@ -143,12 +178,21 @@ std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first,
     if (first || !piece.text.empty()) {
       delta["content"] = piece.text;
     }
+    if (!piece.reasoning.empty()) {
+      delta["reasoning_content"] = piece.reasoning;
+    }
+    for (const ToolCall& call : piece.calls) {
+      Json item = {{"index", calls++}};
+      item.update(CallJson(call));
+      delta["tool_calls"].push_back(std::move(item));
+    }
     choice["delta"] = std::move(delta);
   } else {
     choice["text"] = piece.text;
   }
   choice["logprobs"] = Logprobs(head, piece.details, tokenizer);
-  choice["finish_reason"] = piece.finished ? Json(FinishName(piece.reason)) : Json();
+  choice["finish_reason"] =
+      piece.finished ? Json(FinishName(piece.reason, piece.made_calls)) : Json();
   Json body = HeadJson(head, true);
   body["choices"] = Json::array({std::move(choice)});
   return Dump(body);

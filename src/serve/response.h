@@ -25,10 +25,15 @@ struct AnswerHead {
 // One choice as it grows.
 struct ChoiceState {
   std::string text;
+  std::string reasoning;
+  std::vector<ToolCall> calls;
   std::vector<TokenDetail> details;
   int64_t tokens = 0;
   bool finished = false;
   engine::FinishReason reason = engine::FinishReason::kStop;
+  bool at_stop_string = false;  // for kStop
+
+  void Add(const Piece& piece);
 };
 
 struct Usage {
@@ -37,14 +42,15 @@ struct Usage {
   int64_t cached_tokens = 0;  // of prompt_tokens, that a kept context spared
 };
 
-// "stop" or "length", as the API has it.
-std::string FinishName(engine::FinishReason reason);
+// "stop", "length" or, when tools are called, "tool_calls", as the API has it.
+std::string FinishName(engine::FinishReason reason, bool made_calls = false);
 
 std::string AnswerBody(const AnswerHead& head, const std::vector<ChoiceState>& choices,
                        const Usage& usage, const text::Tokenizer& tokenizer);
 
-// The chunk for one piece of a stream; `first` adds the role of a chat message.
-std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first,
+// The chunk for one piece of a stream; `first` adds the role of a chat message; `calls` are the
+// choice's before this piece.
+std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first, int64_t calls,
                       const text::Tokenizer& tokenizer);
 // The last chunk when stream_options.include_usage asks for it.
 std::string UsageChunkBody(const AnswerHead& head, const Usage& usage);

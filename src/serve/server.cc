@@ -87,6 +87,7 @@ struct Server::Impl {
   AdapterRegistry adapters;
   ConstraintCache constraints;
   std::vector<std::string> adapter_names;
+  LoraTable loras;
   engine::Engine& engine;
   std::unique_ptr<Tenancy> tenancy;  // null without tenants
   std::optional<Access> access;
@@ -167,10 +168,14 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
   }
   impl->options.scheduler.budget = &impl->budget;
   impl->adapter_names = impl->adapters.Names();
+  for (const std::string& name : impl->adapter_names) {
+    impl->loras.IdOf(name);
+  }
   if (!options.tenants.empty()) {
     ETCH_ASSIGN_OR_RETURN(impl->tenancy, Tenancy::Open(options.tenants));
   }
-  impl->access.emplace(options.api_keys, impl->tenancy ? &impl->tenancy->directory() : nullptr);
+  impl->access.emplace(options.api_keys, impl->tenancy ? &impl->tenancy->directory() : nullptr,
+                       options.admin_keys);
   ETCH_TRY(impl->LoadTls());
   ETCH_TRY(impl->Bind());
   impl->scheduler.emplace(engine, impl->options.scheduler);
@@ -180,7 +185,8 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
   impl->service.emplace(Service{engine, impl->options, *impl->tokenizer,
                                 impl->chat_template ? &*impl->chat_template : nullptr,
                                 impl->adapters, *impl->scheduler, impl->constraints, *impl->access,
-                                impl->metrics, impl->tenancy.get(), now, impl->answering});
+                                impl->metrics, impl->tenancy.get(), now, impl->answering,
+                                impl->loras});
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 

@@ -23,6 +23,7 @@ struct ServerOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 8080;                // 0: any free one
   std::vector<std::string> api_keys;   // empty: no key is asked for
+  std::vector<std::string> admin_keys;  // these may load and unload adapters, too
   std::filesystem::path adapters;      // folder of PEFT directories and .gguf files; empty: none
   int threads = 2;                     // of HTTP; the engine has its own
   engine::SchedulerOptions scheduler;  // its budget is the server's own
@@ -31,6 +32,7 @@ struct ServerOptions {
   // Hears of what the operator should know, one line at a time, by any thread. May be empty.
   std::function<void(const std::string&)> warn;
   uint64_t max_body_bytes = 8 << 20;
+  uint64_t max_upload_bytes = 1 << 30;  // of an adapter
   double idle_timeout_s = 75.0;
 
   std::filesystem::path tenants;  // the store of `etch tenant`; empty: no tenants

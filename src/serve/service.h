@@ -11,6 +11,7 @@
 #include "engine/scheduler.h"
 #include "serve/access.h"
 #include "serve/constraints.h"
+#include "serve/lora_table.h"
 #include "serve/metrics.h"
 #include "serve/registry.h"
 #include "serve/server.h"
@@ -34,6 +35,7 @@ struct Service {
   Tenancy* tenancy;                 // null without tenants
   int64_t started;                  // Unix seconds
   std::atomic<int64_t>& answering;  // requests that are read but not answered
+  LoraTable& loras;
 };
 
 }  // namespace etch::serve

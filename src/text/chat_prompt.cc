@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <nlohmann/json.hpp>
 
 namespace etch::text {
 namespace {
@@ -43,9 +44,10 @@ std::string_view PlaceholderText(const model::Vocabulary& vocabulary, TokenId nu
 
 Result<std::vector<TokenId>> EncodeChat(const ChatTemplate& chat_template,
                                         const Tokenizer& tokenizer,
-                                        const std::vector<ChatMessage>& messages) {
+                                        const std::vector<ChatMessage>& messages,
+                                        std::string_view tools_json) {
   const ChatEncoder encoder(chat_template, tokenizer);
-  ETCH_ASSIGN_OR_RETURN(const std::string text, encoder.Render(messages, true));
+  ETCH_ASSIGN_OR_RETURN(const std::string text, encoder.Render(messages, true, tools_json));
   std::vector<TokenId> tokens;
   encoder.Append(text, tokens);
   return tokens;
@@ -69,8 +71,10 @@ ChatEncoder::ChatEncoder(const ChatTemplate& chat_template, const Tokenizer& tok
 }
 
 Result<std::string> ChatEncoder::Render(const std::vector<ChatMessage>& messages,
-                                        bool add_generation_prompt) const {
-  return chat_template_.RenderChat(Shielded(messages), add_generation_prompt, bos_, eos_);
+                                        bool add_generation_prompt,
+                                        std::string_view tools_json) const {
+  return chat_template_.RenderChat(Shielded(messages), add_generation_prompt, bos_, eos_, {},
+                                   ShieldJson(tools_json));
 }
 
 Result<std::vector<ChatEncoder::Piece>> ChatEncoder::RenderPieces(
@@ -150,10 +154,40 @@ std::string ChatEncoder::Shield(std::string_view content) const {
   return out;
 }
 
+std::string ChatEncoder::ShieldJson(std::string_view json) const {
+  using Json = nlohmann::ordered_json;
+  if (json.empty()) {
+    return "";
+  }
+  // Depth is bounded by whoever read the request.
+  const auto shield = [this](const auto& self, const Json& value) -> Json {
+    if (value.is_string()) {
+      return Shield(value.get_ref<const std::string&>());
+    }
+    if (!value.is_structured()) {
+      return value;
+    }
+    Json out = value.is_array() ? Json::array() : Json::object();
+    for (const auto& [name, item] : value.items()) {
+      if (value.is_array()) {
+        out.push_back(self(self, item));
+      } else {
+        out[Shield(name)] = self(self, item);
+      }
+    }
+    return out;
+  };
+  const Json parsed = Json::parse(json, nullptr, false);
+  return parsed.is_discarded()
+             ? std::string(json)
+             : shield(shield, parsed).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 std::vector<ChatMessage> ChatEncoder::Shielded(const std::vector<ChatMessage>& messages) const {
   std::vector<ChatMessage> shielded = messages;
   for (ChatMessage& message : shielded) {
     message.content = Shield(message.content);
+    message.extra_json = ShieldJson(message.extra_json);
   }
   return shielded;
 }

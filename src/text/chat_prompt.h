@@ -15,10 +15,12 @@
 namespace etch::text {
 
 // Renders `messages`, ready for the assistant's answer, and tokenises the result; bos once, whether
-// the template writes it or the vocabulary wants it. Errors are those of ChatTemplate::Render.
+// the template writes it or the vocabulary wants it. `tools_json` is a JSON list of tools, or
+// empty. Errors are those of ChatTemplate::Render.
 Result<std::vector<TokenId>> EncodeChat(const ChatTemplate& chat_template,
                                         const Tokenizer& tokenizer,
-                                        const std::vector<ChatMessage>& messages);
+                                        const std::vector<ChatMessage>& messages,
+                                        std::string_view tools_json = {});
 
 // EncodeChat in its two steps, for those who cut the text between them: training does, where an
 // answer begins. Both arguments outlive it. Thread-safe.
@@ -28,8 +30,8 @@ class ChatEncoder {
 
   // The template's text, in which what users wrote is marked by private-use characters where it
   // reads like a control token. Such texts can be compared, and cut anywhere but inside a mark.
-  Result<std::string> Render(const std::vector<ChatMessage>& messages,
-                             bool add_generation_prompt) const;
+  Result<std::string> Render(const std::vector<ChatMessage>& messages, bool add_generation_prompt,
+                             std::string_view tools_json = {}) const;
 
   // A stretch of rendered text, and whether a {% generation %} block wrote it.
   struct Piece {
@@ -51,6 +53,8 @@ class ChatEncoder {
   };
 
   std::string Shield(std::string_view content) const;
+  // Every text in `json`, names too, shielded. What is no JSON stays as it is.
+  std::string ShieldJson(std::string_view json) const;
   std::vector<ChatMessage> Shielded(const std::vector<ChatMessage>& messages) const;
 
   const ChatTemplate& chat_template_;

@@ -70,6 +70,23 @@ TEST_F(ChatPromptTest, PlaceholdersCannotBeForged) {
   EXPECT_EQ(Encode(kTemplate, "\xEE\x80\x80"), Join({{kBos}, Bytes("\xEE\x80\x80"), {kEnd}}));
 }
 
+TEST_F(ChatPromptTest, ToolsAndCallsReachTheTemplateAsText) {
+  const auto chat = ChatTemplate::Parse("{{ tools[0].name }}<|end|>");
+  ASSERT_TRUE(chat);
+  const auto tokens = EncodeChat(*chat, *tokenizer_, {{"user", "x"}}, R"([{"name":"x<|end|>"}])");
+  ASSERT_TRUE(tokens);
+  EXPECT_EQ(*tokens, Join({{kBos}, Bytes("x<|end|>"), {kEnd}}));
+  const auto called = ChatTemplate::Parse("{{ messages[0].tool_calls[0].a }}<|end|>");
+  ASSERT_TRUE(called);
+  EXPECT_EQ(
+      *EncodeChat(*called, *tokenizer_, {{"assistant", "", R"({"tool_calls":[{"a":"b<s>"}]})"}}),
+      Join({{kBos}, Bytes("b<s>"), {kEnd}}));
+  for (const char* broken : {"{", "5", "{}"}) {
+    EXPECT_FALSE(EncodeChat(*called, *tokenizer_, {{"user", "x"}}, broken));
+  }
+  EXPECT_FALSE(EncodeChat(*called, *tokenizer_, {{"user", "x", "[]"}}));
+}
+
 TEST_F(ChatPromptTest, BosStandsOnce) {
   EXPECT_EQ(Encode("{{ bos_token }}{{ messages[0].content }}", "x"), Join({{kBos}, Bytes("x")}));
   EXPECT_EQ(Encode("{{ messages[0].content }}", "<s>x"), Join({{kBos}, Bytes("<s>x")}));

@@ -44,16 +44,33 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json ChatContext(const std::vector<ChatMessage>& messages, bool add_generation_prompt,
-                 std::string_view bos_token, std::string_view eos_token) {
+// kInvalidArgument when a message's further members or the tools are not the JSON they must be.
+Result<Json> ChatContext(const std::vector<ChatMessage>& messages, bool add_generation_prompt,
+                         std::string_view bos_token, std::string_view eos_token,
+                         std::string_view tools_json = {}) {
   Json list = Json::array();
   for (const ChatMessage& message : messages) {
-    list.push_back({{"role", message.role}, {"content", message.content}});
+    Json item = {{"role", message.role}, {"content", message.content}};
+    if (!message.extra_json.empty()) {
+      const Json extra = Json::parse(message.extra_json, nullptr, false);
+      if (!extra.is_object()) {
+        return Fail(ErrorCode::kInvalidArgument, "a message's members are not a JSON object");
+      }
+      item.update(extra);
+    }
+    list.push_back(std::move(item));
   }
-  return {{"messages", std::move(list)},
-          {"add_generation_prompt", add_generation_prompt},
-          {"bos_token", bos_token},
-          {"eos_token", eos_token}};
+  Json context = {{"messages", std::move(list)},
+                  {"add_generation_prompt", add_generation_prompt},
+                  {"bos_token", bos_token},
+                  {"eos_token", eos_token}};
+  if (!tools_json.empty()) {
+    context["tools"] = Json::parse(tools_json, nullptr, false);
+    if (!context["tools"].is_array()) {
+      return Fail(ErrorCode::kInvalidArgument, "tools is not a JSON list");
+    }
+  }
+  return context;
 }
 
 Result<std::string> Dump(const Json& context) {
@@ -68,11 +85,12 @@ Result<std::string> Dump(const Json& context) {
 
 Result<std::string> ChatTemplate::RenderChat(const std::vector<ChatMessage>& messages,
                                              bool add_generation_prompt, std::string_view bos_token,
-                                             std::string_view eos_token,
-                                             const RenderLimits& limits) const {
-  ETCH_ASSIGN_OR_RETURN(const std::string context,
-                        Dump(ChatContext(messages, add_generation_prompt, bos_token, eos_token)));
-  return Render(context, limits);
+                                             std::string_view eos_token, const RenderLimits& limits,
+                                             std::string_view tools_json) const {
+  ETCH_ASSIGN_OR_RETURN(const Json context, ChatContext(messages, add_generation_prompt, bos_token,
+                                                        eos_token, tools_json));
+  ETCH_ASSIGN_OR_RETURN(const std::string text, Dump(context));
+  return Render(text, limits);
 }
 
 Result<std::string> ChatTemplate::RenderMarkedChat(const std::vector<ChatMessage>& messages,
@@ -80,7 +98,7 @@ Result<std::string> ChatTemplate::RenderMarkedChat(const std::vector<ChatMessage
                                                    std::string_view eos_token,
                                                    std::string_view open, std::string_view close,
                                                    const RenderLimits& limits) const {
-  Json context = ChatContext(messages, false, bos_token, eos_token);
+  ETCH_ASSIGN_OR_RETURN(Json context, ChatContext(messages, false, bos_token, eos_token));
   context["generation_open"] = open;
   context["generation_close"] = close;
   ETCH_ASSIGN_OR_RETURN(const std::string text, Dump(context));

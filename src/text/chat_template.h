@@ -28,6 +28,9 @@ namespace etch::text {
 struct ChatMessage {
   std::string role;
   std::string content;
+  // Further members as templates know them (tool_calls, tool_call_id, name …): a JSON object, or
+  // empty.
+  std::string extra_json = {};
 };
 
 // The largest of 64 published templates takes 25 levels and some thousand steps for a short chat.
@@ -56,10 +59,11 @@ class ChatTemplate {
   //   kNoSpace          a limit is reached
   Result<std::string> Render(std::string_view context_json, const RenderLimits& limits = {}) const;
 
-  // The common case: messages, bos and eos text.
+  // The common case: messages, bos and eos text; `tools_json` is a JSON list of tools, or empty.
   Result<std::string> RenderChat(const std::vector<ChatMessage>& messages,
                                  bool add_generation_prompt, std::string_view bos_token,
-                                 std::string_view eos_token, const RenderLimits& limits = {}) const;
+                                 std::string_view eos_token, const RenderLimits& limits = {},
+                                 std::string_view tools_json = {}) const;
 
   // RenderChat without generation prompt, with `open` and `close` around what the assistant
   // generates, as far as the template has {% generation %} blocks.

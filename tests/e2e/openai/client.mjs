@@ -59,6 +59,22 @@ assert.equal(first.choices[0].logprobs.content[0].top_logprobs.length, 3);
 const completion = await client.completions.create({ model: "tiny", prompt: "Hello", max_tokens: 5 });
 assert.equal(completion.object, "text_completion");
 
+// Responses: whole and streamed.
+const asked = { model: "acme", input: "Hello", max_output_tokens: 24, temperature: 0 };
+const response = await client.responses.create(asked);
+assert.equal(response.output_text, acme);
+assert.ok(response.usage.output_tokens > 0);
+let delta = "";
+let end = null;
+for await (const event of await client.responses.create({ ...asked, stream: true })) {
+  if (event.type === "response.output_text.delta") delta += event.delta;
+  end = event;
+}
+assert.equal(delta, acme);
+assert.ok(["response.completed", "response.incomplete"].includes(end.type));
+assert.equal(end.response.output[0].content[0].text, acme);
+console.log("responses: equal to the chat's answers");
+
 // Errors arrive as the client's own classes.
 await assert.rejects(answer("nobody"), OpenAI.NotFoundError);
 await assert.rejects(

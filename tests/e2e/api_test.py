@@ -1,0 +1,461 @@
+"""The API surfaces through real HTTP: adapters at run time, /generate, Ollama, OpenAI."""
+
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+import jsonschema
+
+from program import DATA, WORK, Case, Server, SOURCE, etch, make_tiny_model
+
+ADMIN = {"Authorization": "Bearer boss"}
+USER = {"Authorization": "Bearer user"}
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+class Reply:
+    def __init__(self, response):
+        self.status = response.status
+        self.type = response.headers.get("Content-Type", "")
+        self.text = response.read().decode()
+
+    @property
+    def json(self):
+        return json.loads(self.text)
+
+    @property
+    def events(self):
+        """The data of an event stream, without its [DONE]."""
+        data = [line[6:] for line in self.text.split("\n") if line.startswith("data: ")]
+        return [json.loads(line) for line in data if line != "[DONE]"]
+
+    @property
+    def lines(self):
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
+def call(server, method, path, body=None, headers=USER):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    if body is not None and not isinstance(body, (bytes, str)):
+        body = json.dumps(body)
+    connection.request(method, path, body, dict(headers))
+    reply = Reply(connection.getresponse())
+    connection.close()
+    return reply
+
+
+def post(server, path, headers=USER, **body):
+    return call(server, "POST", path, body, headers)
+
+
+def form(parts):
+    """multipart/form-data of (name, file name or None, content)."""
+    body = b""
+    for name, file, content in parts:
+        body += b'--frontier\r\nContent-Disposition: form-data; name="' + name.encode() + b'"'
+        body += b'; filename="' + file.encode() + b'"' if file else b""
+        body += b"\r\n\r\n" + content + b"\r\n"
+    return body + b"--frontier--\r\n"
+
+
+class ApiCase(Case):
+    """A small chat model whose template knows tools, and two adapters."""
+
+    def setUp(self):
+        super().setUp()
+        self.model = self.folder / "tiny"
+        make_tiny_model(self.model)
+        config = self.model / "tokenizer_config.json"
+        settings = json.loads(config.read_text())
+        settings["chat_template"] = settings["chat_template"].replace(
+            "{%- for message", "{%- if tools %}{{- tools | tojson }}{%- endif %}{%- for message",
+            1)
+        config.write_text(json.dumps(settings))
+        self.image = self.folder / "tiny.etch"
+        etch("compile", self.model, "-o", self.image, "--name", "tiny")
+        self.adapters = self.folder / "adapters"
+        self.adapters.mkdir()
+        for seed, name in ((1, "acme"), (2, "bistro")):
+            self.make_adapter(self.adapters / name, seed)
+
+    def make_adapter(self, path, seed):
+        subprocess.run([sys.executable, SOURCE / "tools/make_adapter.py", "--out", path, "--model",
+                        self.model, "--seed", str(seed)], check=True, capture_output=True)
+
+    def serve(self, *options):
+        return Server(self.image, "--adapters", self.adapters, *options,
+                      environment={"ETCH_API_KEY": "user", "ETCH_ADMIN_KEY": "boss"})
+
+    def chat(self, server, **fields):
+        return post(server, "/v1/chat/completions",
+                    **{"messages": HELLO, "max_tokens": 12, "temperature": 0, **fields})
+
+    def text(self, server, **fields):
+        reply = self.chat(server, **fields)
+        self.assertEqual(reply.status, 200, reply.text)
+        return reply.json["choices"][0]["message"]["content"]
+
+
+class Adapters(ApiCase):
+    def test_load_and_unload_as_vllm_does(self):
+        self.make_adapter(self.folder / "outside", 3)
+        os.symlink(self.folder / "outside", self.adapters / "link")
+        (self.adapters / "mixed").mkdir()
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            os.symlink(self.folder / "outside" / name, self.adapters / "mixed" / name)
+        for name in ("link", "mixed"):  # a start reads what its operator has put there
+            os.rename(self.adapters / name, self.folder / name)
+        with self.serve() as server:
+            for name in ("link", "mixed"):
+                os.rename(self.folder / name, self.adapters / name)
+            load, unload = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
+            self.assertEqual(post(server, load, lora_name="x", lora_path="acme").status, 403)
+            self.assertEqual(call(server, "POST", load, {}, {}).status, 401)
+
+            def admin(path, **body):
+                return post(server, path, ADMIN, **body)
+
+            self.make_adapter(self.adapters / "fresh", 4)
+            done = admin(load, lora_name="fresh", lora_path=str(self.adapters / "fresh"))
+            self.assertEqual((done.status, done.text),
+                             (200, "Success: LoRA adapter 'fresh' added successfully."))
+            listed = call(server, "GET", "/v1/models").json["data"]
+            self.assertEqual([(m["id"], m["root"], m["parent"]) for m in listed],
+                             [("tiny", "tiny", None), ("acme", "acme", "tiny"),
+                              ("bistro", "bistro", "tiny"), ("fresh", "fresh", "tiny")])
+            before = self.text(server, model="fresh")
+            again = admin(load, lora_name="fresh", lora_path="fresh")
+            self.assertEqual(again.status, 400)
+            self.assertIn("already been loaded", again.json["error"]["message"])
+            done = admin(load, lora_name="fresh", lora_path="acme", load_inplace=True)
+            self.assertEqual(done.status, 200, done.text)
+            self.assertEqual(self.text(server, model="fresh"), self.text(server, model="acme"))
+            self.assertNotEqual(self.text(server, model="fresh"), before)
+            for path in ("../outside", str(self.folder / "outside"), "link", "mixed", ".", "/etc",
+                         "acme/../../outside", "/nowhere", str(self.adapters)):
+                refused = admin(load, lora_name="y", lora_path=path)
+                self.assertEqual(refused.status, 400, path)
+                self.assertIn("folder of adapters", refused.text)
+            for body, status in (({"lora_name": "y"}, 400), ({"lora_name": 5}, 400),
+                                 ({"lora_name": "../y", "lora_path": "acme"}, 400),
+                                 ({"lora_name": "y", "lora_path": "nothing"}, 404),
+                                 ({"lora_name": "tiny", "lora_path": "acme"}, 400)):
+                self.assertEqual(admin(load, **body).status, status, body)
+            done = admin(unload, lora_name="fresh")
+            self.assertEqual((done.status, done.text),
+                             (200, "Success: LoRA adapter 'fresh' removed successfully."))
+            self.assertEqual(admin(unload, lora_name="fresh").status, 404)
+            self.assertEqual(admin(unload).status, 400)
+            self.assertEqual(self.chat(server, model="fresh").status, 404)
+
+    def test_weights_as_llama_server_has_them(self):
+        with self.serve() as server:
+            listed = call(server, "GET", "/lora-adapters").json
+            self.assertEqual(listed, [
+                {"id": 0, "name": "acme", "path": "acme", "scale": 0.0},
+                {"id": 1, "name": "bistro", "path": "bistro", "scale": 0.0}])
+            base, acme = self.text(server), self.text(server, model="acme")
+            self.assertEqual(self.text(server, lora=[{"id": 0, "scale": 1.0}]), acme)
+            self.assertEqual(self.text(server, model="acme", lora=[]), base)
+            self.assertEqual(self.text(server, lora=[{"id": 1, "scale": 0}]), base)
+            both = self.text(server, lora=[{"id": 0, "scale": 1}, {"id": 1, "scale": 1}])
+            self.assertNotIn(both, (base, acme))
+            self.assertEqual(self.chat(server, lora=[{"id": 9, "scale": 1}]).status, 400)
+            self.assertEqual(self.chat(server, lora=[{"id": 0, "scale": 99}]).status, 400)
+            scales = [{"id": 0, "scale": 1.0}]
+            self.assertEqual(call(server, "POST", "/lora-adapters", scales).status, 403)
+            self.assertEqual(call(server, "POST", "/lora-adapters", scales, ADMIN).json,
+                             {"success": True})
+            self.assertEqual(self.text(server), acme)
+            self.assertEqual(call(server, "GET", "/lora-adapters").json[0]["scale"], 1.0)
+            for bad in ("{}", "[5]", '[{"id":7}]', '[{"id":0,"scale":1e9}]', "[", ""):
+                self.assertEqual(call(server, "POST", "/lora-adapters", bad, ADMIN).status, 400)
+            call(server, "POST", "/lora-adapters", [], ADMIN)
+            self.assertEqual(self.text(server), base)
+
+    def test_upload(self):
+        self.make_adapter(self.folder / "new", 5)
+        files = [(name, name, (self.folder / "new" / name).read_bytes())
+                 for name in ("adapter_config.json", "adapter_model.safetensors")]
+        etch("adapter", "export", self.image, self.folder / "new", "--to", "gguf", "-o",
+             self.folder / "new.gguf")
+        gguf = ("file", "x.gguf", (self.folder / "new.gguf").read_bytes())
+        kind = {"Content-Type": "multipart/form-data; boundary=frontier"}
+        with self.serve() as server:
+            def upload(parts, headers=ADMIN, **more):
+                return call(server, "POST", "/v1/adapters", form(parts),
+                            {**headers, **kind, **more})
+
+            done = upload([("name", None, b"new"), *files])
+            self.assertEqual(done.status, 201, done.text)
+            self.assertEqual(done.json["parent"], "tiny")
+            self.assertEqual(upload([("name", None, b"new2"), gguf]).status, 201)
+            self.assertEqual(self.text(server, model="new"), self.text(server, model="new2"))
+            before = sorted(path.name for path in self.adapters.iterdir())
+            self.assertEqual(before, ["acme", "bistro", "new", "new2.gguf"])
+            self.assertEqual(upload([("name", None, b"other"), *files], USER).status, 403)
+            page = upload([("name", None, b"other"), *files], Origin="http://evil.example")
+            self.assertEqual(page.status, 403)
+            for parts, status in (
+                    ([("name", None, b"new"), *files], 409), ([("name", None, b"tiny"), gguf], 409),
+                    ([("name", None, b"../up"), *files], 400), ([("name", None, b""), gguf], 400),
+                    ([("name", None, b"part"), files[0]], 400), (files, 400),
+                    ([("name", None, b"both"), gguf, *files], 400),
+                    ([("name", None, b"evil"), ("f", "../../x.sh", b"x")], 400),
+                    ([("name", None, b"bad"), files[0], (*files[1][:2], b"broken")], 400),
+                    ([("name", None, b"bad"), ("file", "b.gguf", b"GGUF")], 400)):
+                reply = upload(parts)
+                self.assertEqual(reply.status, status, reply.text)
+            self.assertEqual(call(server, "POST", "/v1/adapters", {}, ADMIN).status, 400)
+            self.assertEqual(sorted(path.name for path in self.adapters.iterdir()), before)
+            # More than other bodies may have, and only for an admin.
+            large = b"x" * (9 << 20)
+            self.assertEqual(upload([("name", None, b"l"), ("f", "l.gguf", large)]).status, 400)
+            try:
+                reply = upload([("name", None, b"l"), ("f", "l.gguf", large)], USER)
+                self.assertEqual(reply.status, 413)
+            except OSError:
+                pass  # the server had answered and closed before all was sent
+            self.assertEqual(call(server, "DELETE", "/v1/adapters/new").status, 403)
+            gone = call(server, "DELETE", "/v1/adapters/new", headers=ADMIN)
+            self.assertEqual(gone.json, {"deleted": True, "id": "new", "object": "model"})
+            self.assertFalse((self.adapters / "new").exists())
+            self.assertEqual(call(server, "DELETE", "/v1/adapters/no", headers=ADMIN).status, 404)
+
+
+class Generate(ApiCase):
+    def test_text_and_statistics(self):
+        with self.serve() as server:
+            health = call(server, "GET", "/health", headers={}).json
+            self.assertEqual(health, {"status": "ok", "running": 0, "queue_size": 0, "adapters": 2,
+                                      "current_adapter": "none"})
+            self.assertEqual(call(server, "GET", "/health", headers=ADMIN).json["adapter_names"],
+                             ["acme", "bistro"])
+            body = {"prompt": HELLO, "model": "acme", "max_output_tokens": 12}
+            whole = post(server, "/generate", **body)
+            self.assertEqual(whole.status, 200, whole.text)
+            self.assertEqual(whole.json["text"], self.text(server, model="acme"))
+            stats = whole.json["stats"]
+            self.assertEqual((stats["decode_tokens"], stats["topk"], stats["done"]), (12, 1, True))
+            self.assertEqual(stats["total_tokens"], stats["prefill_tokens"] + 12)
+            self.assertEqual((stats["done_reason"], stats["reason"]),
+                             ("length", "output limit reached"))
+            self.assertGreater(stats["prefill_rate"], 0)
+            self.assertGreater(stats["decode_rate"], 0)
+            self.assertLessEqual(stats["ttft"], stats["total_time"])
+            streamed = post(server, "/generate", **body, stream=True).events
+            self.assertEqual("".join(event["text"] for event in streamed), whole.json["text"])
+            self.assertEqual(streamed[-1]["stats"]["decode_tokens"], 12)
+            plain = post(server, "/generate", prompt="Hello", max_output_tokens=5, logprobs=True,
+                         top_logprobs=2)
+            self.assertEqual([len(item["top"]) for item in plain.json["logprobs"]], [2] * 5)
+            endless = post(server, "/generate", prompt="Hello", ignore_eos=True,
+                           max_output_tokens=100)
+            self.assertEqual(endless.json["stats"]["decode_tokens"], 100)
+            for wrong in ({"topk": 9}, {"topk": 0}, {"min_output_tokens": 5}, {"tool_name": "x"},
+                          {"echo": True}, {"prompt": 5}, {"strict": True, "max_tokens": 5}):
+                reply = post(server, "/generate", **{**body, **wrong})
+                self.assertEqual(reply.status, 400, wrong)
+            self.assertEqual(call(server, "GET", "/generate").status, 405)
+
+
+class Ollama(ApiCase):
+    def test_chat_generate_and_lists(self):
+        with self.serve() as server:
+            models = call(server, "GET", "/api/tags").json["models"]
+            self.assertEqual([model["name"] for model in models], ["tiny", "acme", "bistro"])
+            self.assertRegex(call(server, "GET", "/api/version").json["version"], r"^\d+\.\d+")
+            shown = post(server, "/api/show", model="acme:latest").json
+            self.assertEqual(shown["details"]["parent_model"], "tiny")
+            self.assertIn("tools", shown["capabilities"])
+            self.assertEqual(post(server, "/api/show", model="nobody").status, 404)
+            options = {"temperature": 0, "num_predict": 12}
+            stream = post(server, "/api/chat", model="acme:latest", messages=HELLO,
+                          options=options)
+            self.assertEqual(stream.type, "application/x-ndjson")
+            lines = stream.lines
+            text = "".join(line["message"]["content"] for line in lines)
+            self.assertEqual(text, self.text(server, model="acme"))
+            last = lines[-1]
+            self.assertEqual([line["done"] for line in lines], [False] * (len(lines) - 1) + [True])
+            self.assertEqual((last["done_reason"], last["eval_count"]), ("length", 12))
+            for name in ("total_duration", "prompt_eval_count", "prompt_eval_duration",
+                         "eval_duration"):
+                self.assertGreater(last[name], 0, name)
+            whole = post(server, "/api/generate", model="acme", prompt="Hello", stream=False,
+                         options=options).json
+            self.assertEqual(whole["response"], text)
+            raw = post(server, "/api/generate", model="tiny", prompt="Hello", raw=True,
+                       stream=False, options={**options, "seed": 4, "temperature": 1}).json
+            self.assertEqual(raw["prompt_eval_count"], len(raw["response"]) and
+                             raw["prompt_eval_count"])
+            loaded = post(server, "/api/generate", model="acme").json
+            self.assertEqual((loaded["done_reason"], loaded["response"]), ("load", ""))
+            for wrong in ({"options": {"repeat_penalty": 1.1}}, {"options": {"mirostat": 1}},
+                          {"options": {"temperature": "x"}}, {"options": 5}, {"format": 5},
+                          {"messages": [{"role": "user", "content": "", "images": ["x"]}]},
+                          {"strict": True, "frobnicate": 1}):
+                reply = post(server, "/api/chat", **{"model": "acme", "messages": HELLO, **wrong})
+                self.assertEqual(reply.status, 400, wrong)
+                self.assertIsInstance(reply.json["error"], str)
+            missing = post(server, "/api/chat", model="nobody", messages=HELLO)
+            self.assertEqual((missing.status, missing.type), (404, "application/json"))
+            self.assertEqual(call(server, "GET", "/api/nothing").status, 404)
+
+
+class OpenAi(ApiCase):
+    def test_bias_penalties_and_strict(self):
+        with self.serve() as server:
+            def tokens(**fields):
+                reply = post(server, "/v1/completions", **{
+                    "prompt": "Hello", "max_tokens": 24, "temperature": 0, "logprobs": 1,
+                    **fields})
+                self.assertEqual(reply.status, 200, reply.text)
+                return reply.json["choices"][0]["logprobs"]["tokens"]
+
+            first = post(server, "/generate", prompt=HELLO, max_output_tokens=1,
+                         logprobs=True).json["logprobs"][0]
+            plain = tokens()
+
+            def first_bytes(**fields):
+                reply = self.chat(server, logprobs=True, **fields).json
+                return reply["choices"][0]["logprobs"]["content"][0]["bytes"]
+
+            self.assertNotEqual(first_bytes(), first_bytes(logit_bias={str(first["id"]): -100}))
+            self.assertEqual(first_bytes(), first_bytes(logit_bias={str(first["id"]): 100}))
+            forced = tokens(logit_bias={"70": 100})
+            self.assertEqual(len(set(forced)), 1)
+            self.assertEqual(len(set(tokens(logit_bias={"70": 30}))), 1)
+            spread = tokens(logit_bias={"70": 30}, frequency_penalty=2, presence_penalty=2)
+            self.assertGreater(len(set(spread)), 1)
+            self.assertEqual(tokens(frequency_penalty=1.5, temperature=1, seed=3),
+                             tokens(frequency_penalty=1.5, temperature=1, seed=3))
+            self.assertEqual(tokens(unknown=1), plain)
+            refused = post(server, "/v1/completions", prompt="Hello", unknown=1, strict=True)
+            self.assertEqual(refused.status, 400)
+            self.assertIn("unknown", refused.json["error"]["message"])
+            refused = post(server, "/v1/completions", {**USER, "X-Strict": "true"},
+                           prompt="Hello", unknown=1)
+            self.assertEqual(refused.status, 400)
+            self.assertEqual(post(server, "/v1/embeddings", input="x").status, 501)
+
+    def test_tools(self):
+        tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+        with self.serve() as server:
+            plain = self.chat(server).json["usage"]["prompt_tokens"]
+            shown = self.chat(server, tools=[tool]).json["usage"]["prompt_tokens"]
+            self.assertGreater(shown, plain)
+            hidden = self.chat(server, tools=[tool], tool_choice="none").json
+            self.assertEqual(hidden["usage"]["prompt_tokens"], plain)
+            self.assertEqual(self.chat(server, tools=[tool], tool_choice="required").status, 400)
+            talk = [*HELLO,
+                    {"role": "assistant", "content": None, "tool_calls": [
+                        {"id": "1", "type": "function",
+                         "function": {"name": "add", "arguments": "{\"a\": 1}"}}]},
+                    {"role": "tool", "tool_call_id": "1", "content": "2"}]
+            self.assertEqual(self.chat(server, messages=talk, tools=[tool]).status, 200)
+
+    def test_responses(self):
+        with self.serve() as server:
+            def respond(**fields):
+                return post(server, "/v1/responses", **{
+                    "model": "acme", "input": "Hello", "max_output_tokens": 12, "temperature": 0,
+                    **fields})
+
+            whole = respond()
+            self.assertEqual(whole.status, 200, whole.text)
+            text = self.text(server, model="acme")
+            self.assertEqual(whole.json["output"][-1]["content"][0]["text"], text)
+            self.assertEqual((whole.json["status"], whole.json["incomplete_details"]),
+                             ("incomplete", {"reason": "max_output_tokens"}))
+            items = [{"role": "user", "content": [{"type": "input_text", "text": "Hello"}]}]
+            self.assertEqual(respond(input=items).json["output"][-1]["content"][0]["text"], text)
+            longer = respond(instructions="Be brief.").json["usage"]["input_tokens"]
+            self.assertGreater(longer, whole.json["usage"]["input_tokens"])
+            events = respond(stream=True).events
+            kinds = [event["type"] for event in events]
+            self.assertEqual(kinds[:4], ["response.created", "response.in_progress",
+                                         "response.output_item.added",
+                                         "response.content_part.added"])
+            self.assertEqual(kinds[-4:], ["response.output_text.done",
+                                          "response.content_part.done",
+                                          "response.output_item.done", "response.incomplete"])
+            self.assertEqual([event["sequence_number"] for event in events],
+                             list(range(len(events))))
+            self.assertEqual("".join(event["delta"] for event in events
+                                     if event["type"] == "response.output_text.delta"), text)
+            for wrong in ({"previous_response_id": "resp_1"}, {"background": True}, {"input": 5},
+                          {"input": []}, {"tools": [{"type": "web_search"}]},
+                          {"truncation": "auto"}, {"strict": True, "frobnicate": 1}):
+                self.assertEqual(respond(**wrong).status, 400, wrong)
+
+
+class Shapes(ApiCase):
+    """Bodies against OpenAI's own description."""
+
+    def test_bodies_are_as_described(self):
+        path = DATA / "conformance/openai_openapi.json"
+        if not path.exists():
+            self.skipTest("test data missing")
+        document = json.loads(path.read_text())
+        jsonschema.Draft202012Validator.check_schema({})
+
+        def check(name, body):
+            if name == "ResponseStreamEvent":  # which of them says more than "none of these"
+                parts = body["type"].split(".")
+                name = "".join(word.title() for part in parts for word in part.split("_"))
+                name = name.replace("OutputText", "Text") + "Event"
+            schema = {"$ref": f"#/components/schemas/{name}",
+                      "components": document["components"]}
+            errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(body), key=str)
+            self.assertEqual([f"{list(e.path)}: {e.message[:300]}" for e in errors][:5], [], name)
+
+        with self.serve() as server:
+            check("CreateChatCompletionResponse", self.chat(server, n=2, model="acme").json)
+            check("CreateChatCompletionResponse",
+                  self.chat(server, logprobs=True, top_logprobs=2).json)
+            for event in self.chat(server, stream=True,
+                                   stream_options={"include_usage": True}).events:
+                event.pop("logprobs", None)
+                for choice in event["choices"]:
+                    if choice["logprobs"] is None:
+                        del choice["logprobs"]  # OpenAPI 3.0's nullable, which 3.1 does not know
+                    if choice["finish_reason"] is None:
+                        del choice["finish_reason"]
+                        choice["finish_reason"] = "stop"
+                check("CreateChatCompletionStreamResponse", event)
+            body = {"prompt": "Hello", "max_tokens": 5, "logprobs": 2}
+            check("CreateCompletionResponse", post(server, "/v1/completions", **body).json)
+            check("ListModelsResponse", call(server, "GET", "/v1/models").json)
+            check("Model", call(server, "GET", "/v1/models/acme").json)
+            check("ErrorResponse", self.chat(server, model="nobody").json)
+            response = {"model": "tiny", "input": "Hello", "max_output_tokens": 6}
+            check("Response", post(server, "/v1/responses", **response).json)
+            for event in post(server, "/v1/responses", **response, stream=True).events:
+                check("ResponseStreamEvent", event)
+
+
+class OllamaClient(ApiCase):
+    """Ollama's npm client."""
+
+    def test_it_chats_streams_and_lists(self):
+        source = Path(__file__).resolve().parent / "ollama"
+        modules = WORK / "ollama-client"
+        modules.mkdir(exist_ok=True)
+        for name in ("package.json", "client.mjs"):
+            shutil.copy(source / name, modules)
+        subprocess.run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund",
+                        "--loglevel=error"], cwd=modules, check=True, capture_output=True)
+        with self.serve() as server:
+            done = subprocess.run(["node", "client.mjs", server.url, "user"], cwd=modules,
+                                  capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
