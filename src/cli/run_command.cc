@@ -66,9 +66,10 @@ class Runner {
     ETCH_TRY(Constrain());
     ETCH_ASSIGN_OR_RETURN(auto session,
                           model_.engine->NewSession({options_.model.context, model_.adapters}));
-    generator_.emplace(*model_.engine, std::move(session),
-                       engine::GeneratorOptions{numerics::ToConfig(options_.sampling), 0,
-                                                options_.speculation, {}, Filter()});
+    generator_.emplace(
+        *model_.engine, std::move(session),
+        engine::GeneratorOptions{
+            numerics::ToConfig(options_.sampling), 0, options_.speculation, {}, Filter()});
     return {};
   }
 

@@ -390,8 +390,8 @@ Status Scheduler::State::Start(Running& entry) {
   ETCH_ASSIGN_OR_RETURN(std::unique_ptr<Session> session, engine.NewSession(session_options));
   entry.generator = std::make_unique<Generator>(
       engine, std::move(session),
-      GeneratorOptions{request.sampling, request.stream, options.speculation,
-                       request.changes, request.filter});
+      GeneratorOptions{request.sampling, request.stream, options.speculation, request.changes,
+                       request.filter});
   entry.generator->Adopt(request.prompt);
   entry.generator->Begin(std::move(request.prompt), request.max_tokens);
   if (request.on_start) {

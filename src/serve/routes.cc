@@ -103,7 +103,9 @@ std::string HealthBody(const Service& service, const Result<Caller>& caller) {
 
 std::string ErrorBodyFor(std::string_view path, int status, const std::string& message,
                          const std::string& code) {
-  return path.starts_with("/api/") ? OllamaError(message) : ErrorBody(status, message, code, std::string(ConstraintField(message)));
+  return path.starts_with("/api/")
+             ? OllamaError(message)
+             : ErrorBody(status, message, code, std::string(ConstraintField(message)));
 }
 
 }  // namespace etch::serve

@@ -21,14 +21,14 @@ namespace etch::serve {
 
 struct ServerOptions {
   std::string host = "127.0.0.1";
-  uint16_t port = 8080;                // 0: any free one
-  std::vector<std::string> api_keys;   // empty: no key is asked for
+  uint16_t port = 8080;                 // 0: any free one
+  std::vector<std::string> api_keys;    // empty: no key is asked for
   std::vector<std::string> admin_keys;  // these may load and unload adapters, too
-  std::filesystem::path adapters;      // folder of PEFT directories and .gguf files; empty: none
-  int threads = 2;                     // of HTTP; the engine has its own
-  engine::SchedulerOptions scheduler;  // its budget is the server's own
-  int64_t sram_bytes = 0;              // budget of adapters and contexts together; 0: no limit
-  std::vector<std::string> pinned;     // adapters that are loaded at start and stay
+  std::filesystem::path adapters;       // folder of PEFT directories and .gguf files; empty: none
+  int threads = 2;                      // of HTTP; the engine has its own
+  engine::SchedulerOptions scheduler;   // its budget is the server's own
+  int64_t sram_bytes = 0;               // budget of adapters and contexts together; 0: no limit
+  std::vector<std::string> pinned;      // adapters that are loaded at start and stay
   // Hears of what the operator should know, one line at a time, by any thread. May be empty.
   std::function<void(const std::string&)> warn;
   uint64_t max_body_bytes = 8 << 20;
