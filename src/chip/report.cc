@@ -4,8 +4,8 @@
 
 #include <cmath>
 
+#include "base/chart.h"
 #include "base/html.h"
-#include "chip/chart.h"
 #include "chip/floorplan.h"
 
 namespace etch::chip {
@@ -107,14 +107,14 @@ std::string Speed(const Study& study) {
     all.points.emplace_back(static_cast<double>(point.users), point.tokens_per_s_total);
   }
   return "<h2>Speed over context, one user</h2>\n" +
-         ChartSvg({context}, {"tokens of context", "tokens/s", true, false, false}) +
-         "<h2>Speed over users</h2>\n" +
-         ChartSvg({each, all}, {"users at once", "tokens/s", true, false, false});
+         ChartSvg({context}, {"tokens of context", "tokens/s", true}) +
+         "<h2>Speed over users</h2>\n" + ChartSvg({each, all}, {"users at once", "tokens/s", true});
 }
 
 std::string SweepPart(const Study& study) {
-  Series best{"within the reticle, and no other has less area and more tokens/s", {}};
-  Series others{"others", {}};
+  Series best{
+      "within the reticle, and no other has less area and more tokens/s", {}, Mark::kPoints};
+  Series others{"others", {}, Mark::kPoints};
   std::string rows;
   for (const SweepPoint& point : study.sweep) {
     (point.best ? best : others).points.emplace_back(point.area_mm2, point.tokens_per_s_total);
@@ -128,7 +128,7 @@ std::string SweepPart(const Study& study) {
     }
   }
   return "<h2>Lanes and layers in flight</h2>\n" +
-         ChartSvg({best, others}, {"mm²", "tokens/s of all users", true, true, true}) +
+         ChartSvg({best, others}, {"mm²", "tokens/s of all users", true, true}) +
          "<table><tr><th class=\"n\">lanes a stage</th><th class=\"n\">layers in flight</th>"
          "<th class=\"n\">mm²</th><th class=\"n\">tokens/s of a user</th><th class=\"n\">of all"
          "</th><th class=\"n\">card, W</th></tr>\n" +
@@ -165,8 +165,7 @@ std::string Volume(const Study& study) {
     all.points.emplace_back(point.chips, point.usd_per_mtoken_nre);
   }
   return "<h2>Price over volume</h2>\n" +
-         ChartSvg({respin, all},
-                  {"chips sold of a model", "USD a million tokens", true, true, false});
+         ChartSvg({respin, all}, {"chips sold of a model", "USD a million tokens", true, true});
 }
 
 Result<std::string> Market(const Model& model, const Estimate& estimate) {

@@ -5,13 +5,12 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "chip/chart.h"
+#include "base/chart.h"
 #include "chip/floorplan.h"
 
 namespace etch::cli {
 namespace {
 
-using chip::ShortNumber;
 using Json = nlohmann::ordered_json;
 
 std::string WithUnit(double value, std::string_view unit) {

@@ -1,4 +1,4 @@
-#include "chip/chart.h"
+#include "base/chart.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 
 #include "base/html.h"
 
-namespace etch::chip {
+namespace etch {
 namespace {
 
 constexpr double kWidth = 760.0;
@@ -89,7 +89,7 @@ std::string ShortNumber(double value) {
 std::string ChartSvg(const std::vector<Series>& series, const ChartOptions& options) {
   double low_x = 1e300;
   double high_x = -1e300;
-  double low_y = options.log_y ? 1e300 : 0.0;
+  double low_y = options.from_zero && !options.log_y ? 0.0 : 1e300;
   double high_y = -1e300;
   for (const Series& one : series) {
     for (const auto& [x, y] : one.points) {
@@ -101,6 +101,9 @@ std::string ChartSvg(const std::vector<Series>& series, const ChartOptions& opti
   }
   if (high_x < low_x) {
     return "";
+  }
+  if (!options.log_y && high_y <= low_y) {
+    high_y = low_y + 1.0;
   }
   const Axis x(low_x, high_x, options.log_x, kLeft, kWidth - kRight);
   const Axis y(low_y, high_y, options.log_y, kHeight - kBottom, kTop);
@@ -135,13 +138,15 @@ std::string ChartSvg(const std::vector<Series>& series, const ChartOptions& opti
     std::string path;
     for (const auto& [at, value] : one.points) {
       path += fmt::format("{:.1f},{:.1f} ", x.At(at), y.At(value));
-      svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>", x.At(at),
-                         y.At(value), colour);
+      if (one.mark != Mark::kLine) {
+        svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>", x.At(at),
+                           y.At(value), colour);
+      }
     }
-    if (!options.scattered) {
-      svg +=
-          fmt::format("<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"2\" points=\"{}\"/>\n",
-                      colour, path);
+    if (one.mark != Mark::kPoints) {
+      svg += fmt::format("<polyline fill=\"none\" stroke=\"{}\" {} points=\"{}\"/>\n", colour,
+                         one.faint ? "stroke-width=\"1\" opacity=\"0.45\"" : "stroke-width=\"2\"",
+                         path);
     }
     if (!one.name.empty()) {
       svg += fmt::format(
@@ -185,4 +190,4 @@ std::string BarsSvg(std::vector<std::pair<std::string, double>> parts, const std
   return svg + "</svg>\n";
 }
 
-}  // namespace etch::chip
+}  // namespace etch

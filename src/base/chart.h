@@ -4,23 +4,27 @@
 #include <utility>
 #include <vector>
 
-namespace etch::chip {
+namespace etch {
+
+enum class Mark { kLine, kPoints, kBoth };
 
 struct Series {
   std::string name;
   std::vector<std::pair<double, double>> points;  // x, y; above 0 on a logarithmic axis
+  Mark mark = Mark::kBoth;
+  bool faint = false;  // behind the others
 };
 
 struct ChartOptions {
-  std::string x_title;
-  std::string y_title;
+  std::string x_title = {};
+  std::string y_title = {};
   bool log_x = false;
   bool log_y = false;
-  bool scattered = false;  // points instead of lines
+  bool from_zero = true;  // of y, unless logarithmic
 };
 
-// A chart as SVG, with axes from the least to the greatest value (y from 0 unless logarithmic), and
-// the series' names in a line above it.
+// A chart as SVG, with axes from the least to the greatest value and the
+// series' names in a line above it.
 std::string ChartSvg(const std::vector<Series>& series, const ChartOptions& options);
 
 // Bars of parts of a whole, greatest first: name, value.
@@ -29,4 +33,4 @@ std::string BarsSvg(std::vector<std::pair<std::string, double>> parts, const std
 // "17.0k", "0.0075", "53.1G": three digits and a prefix.
 std::string ShortNumber(double value);
 
-}  // namespace etch::chip
+}  // namespace etch
