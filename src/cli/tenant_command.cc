@@ -368,7 +368,7 @@ void AddTenant(CLI::App& app, int* exit_code) {
       "  etch tenant add acme --adapter acme --no-base --requests-per-minute 60 \\\n"
       "    --tokens-per-month 5000000 --price-prompt 0.50 --price-completion 1.50\n"
       "  etch serve model.etch --adapters adapters/ --tenants ~/.local/share/etch/tenants.db\n"
-      "  etch tenant add me --all-adapters --admin       a key that also reads /metrics\n"
+      "  etch tenant add me --all-adapters --admin       an operator's key, for yourself\n"
       "  etch tenant set acme --tokens-per-minute 20000\n"
       "  etch tenant rotate acme --grace 86400           a new key; the old ones end in a day\n"
       "  etch tenant revoke acme\n"

@@ -1,5 +1,6 @@
 #include "serve/completion.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <variant>
 
@@ -29,21 +30,31 @@ Error NoSuchModel(const std::string& model) {
 // Adapters and what they are called together.
 struct Chosen {
   std::vector<engine::RequestedAdapter> adapters;
-  std::string name;  // "" for the base
+  std::vector<std::string> names;  // sorted; none for the base
+
+  std::string name() const { return fmt::format("{}", fmt::join(names, "+")); }
+  // Of metrics, whose number it bounds.
+  std::string label() const { return names.size() > 1 ? "several" : name(); }
 };
 
 // Adds the adapter with llama-server's number `lora.id`.
+// Who may not use the base takes adapters whole: at a small scale, or beside its own negative, an
+// adapter is as good as none.
 Status AddLora(Service& service, const Caller& caller, const ScaledLora& lora, Chosen& out) {
   const std::string name = service.loras.NameOf(lora.id);
   if (!caller.MayUseAdapter(name) || !service.adapters.State(name)) {
     return Fail(ErrorCode::kInvalidArgument,
                 "lora: no adapter has the id {}; GET /lora-adapters lists them", lora.id);
   }
+  if (!caller.MayUseBase() && lora.scale != 1.0) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "lora: this key takes adapters whole, with the scale 1, for it has no base");
+  }
   ETCH_ASSIGN_OR_RETURN(auto source, service.adapters.Find(name));
   ETCH_ASSIGN_OR_RETURN(const int32_t weight, adapter::ToWeightQ16(lora.scale));
   if (weight != 0) {
     out.adapters.push_back({std::move(source), weight});
-    out.name += (out.name.empty() ? "" : "+") + name;
+    out.names.insert(std::ranges::lower_bound(out.names, name), name);
   }
   return {};
 }
@@ -66,7 +77,7 @@ Result<Chosen> FindAdapters(Service& service, const Caller& caller,
       ETCH_TRY(AddLora(service, caller, lora, out));
     }
   } else if (source != nullptr) {
-    out = {{{std::move(source)}}, model};
+    out = {{{std::move(source)}}, {model}};
   } else if (caller.tenant() == nullptr) {
     for (const auto& [id, scale] : service.loras.Scales()) {
       if (service.adapters.State(service.loras.NameOf(id))) {
@@ -119,6 +130,11 @@ Result<Prepared> Prepare(Service& service, const Caller& caller, CompletionReque
   ETCH_ASSIGN_OR_RETURN(out.prompts, EncodePrompts(service, request));
   if (request.constraint) {
     ETCH_ASSIGN_OR_RETURN(out.masks, service.constraints.Find(*request.constraint));
+  }
+  for (const auto& [token, amount] : request.changes.bias) {
+    if (token >= service.engine.image().config().vocab_size) {
+      return Fail(ErrorCode::kInvalidArgument, "logit_bias: the vocabulary has no token {}", token);
+    }
   }
   const int64_t limit = caller.tenant() != nullptr ? caller.tenant()->limits.context : 0;
   const int64_t context = service.engine.info().context;
@@ -219,15 +235,13 @@ tl::expected<Completion, Refused> StartCompletion(Service& service, const Caller
     }
     out.admission = Admission(limiter, caller.grant.tenant, prepared->prompt_tokens);
   }
-  out.adapter = prepared->chosen.name;
+  out.adapter = prepared->chosen.name();
   out.mailbox = std::make_shared<Mailbox>(executor);
-  const auto presence = std::make_shared<Metrics::Presence>(service.metrics, out.adapter);
+  const auto presence =
+      std::make_shared<Metrics::Presence>(service.metrics, prepared->chosen.label());
   const auto deliver = [mailbox = out.mailbox, presence](Piece piece) {
     if (piece.started) {
       presence->Start();
-      if (piece.cached_tokens == 0) {
-        return;
-      }
     }
     asio::post(
         mailbox->executor,

@@ -149,10 +149,7 @@ Status RefuseUnsupported(const Json& json) {
 
 Result<Ask> AskGenerate(const Service&, const RouteRequest& route, bool strict) {
   ETCH_ASSIGN_OR_RETURN(const Json json, ParseObject(route.body));
-  ETCH_TRY(ReadBool(json, "strict", strict));
-  if (strict) {
-    ETCH_TRY(RefuseUnknown(json, kFields));
-  }
+  ETCH_TRY(CheckFields(json, strict, kFields));
   ETCH_TRY(RefuseUnsupported(json));
   ETCH_ASSIGN_OR_RETURN(const auto top_k, ReadInteger(json, "topk", 1, kMaxTopK));
   ETCH_ASSIGN_OR_RETURN(const auto limit, ReadInteger(json, "max_output_tokens", 0, 1 << 30));

@@ -97,7 +97,12 @@ Status ReadString(const Json& json, const char* name, std::string& out) {
   return {};
 }
 
-Status RefuseUnknown(const Json& json, std::span<const std::string_view> known) {
+Status CheckFields(const Json& json, bool strict, std::span<const std::string_view> known) {
+  bool is_asked_for = false;
+  ETCH_TRY(ReadBool(json, "strict", is_asked_for));
+  if (!strict && !is_asked_for) {
+    return {};
+  }
   for (const auto& [name, value] : json.items()) {
     if (std::ranges::find(known, name) == known.end()) {
       return Fail(ErrorCode::kInvalidArgument, "unknown parameter \"{}\" (strict is set)", name);

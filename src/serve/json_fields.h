@@ -29,8 +29,9 @@ Status ReadString(const Json& json, const char* name, std::string& out);
 Result<std::optional<int64_t>> ReadInteger(const Json& json, const char* name, int64_t low,
                                            int64_t high);
 
-// kInvalidArgument naming the first member of `json` that is not in `known`.
-Status RefuseUnknown(const Json& json, std::span<const std::string_view> known);
+// When strictness is asked for, by the caller or by the member "strict": kInvalidArgument naming
+// the first member of `json` that is not in `known`.
+Status CheckFields(const Json& json, bool strict, std::span<const std::string_view> known);
 
 // Text, with what is no UTF-8 replaced.
 std::string DumpJson(const Json& json);

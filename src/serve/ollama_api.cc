@@ -10,7 +10,7 @@
 
 #include "serve/adapter_routes.h"
 #include "serve/json_fields.h"
-#include "tenant/api_key.h"  // Digest
+#include "tenant/api_key.h"  // HexDigest
 #include "tenant/calendar.h"
 
 namespace etch::serve {
@@ -159,10 +159,7 @@ Status CarryOptions(const Json& json, Json& body) {
 
 // What both routes share, in OpenAI's words.
 Result<Json> ReadCommon(const Service& service, const Json& json, bool strict) {
-  ETCH_TRY(ReadBool(json, "strict", strict));
-  if (strict) {
-    ETCH_TRY(RefuseUnknown(json, kFields));
-  }
+  ETCH_TRY(CheckFields(json, strict, kFields));
   for (const char* name : {"suffix", "images", "template", "context"}) {
     if (const Json* field = Field(json, name);
         field != nullptr && *field != "" && !(field->is_array() && field->empty())) {
@@ -235,7 +232,7 @@ Reply Tags(const Service& service, const Caller& caller) {
                       {"model", name},
                       {"modified_at", tenant::FormatTime(service.started)},
                       {"size", size},
-                      {"digest", tenant::Digest(name)},
+                      {"digest", tenant::HexDigest(name)},
                       {"details", Details(service, name == service.adapters.base())}});
   };
   if (caller.MayUseBase()) {

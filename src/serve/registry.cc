@@ -51,7 +51,10 @@ Result<std::vector<std::filesystem::path>> AdaptersIn(const std::filesystem::pat
 }
 
 std::string NameOf(const std::filesystem::path& path) {
-  return (path.extension() == ".gguf" ? path.stem() : path.filename()).string();
+  std::error_code ignored;
+  const bool has_extension =
+      path.extension() == ".gguf" && !std::filesystem::is_directory(path, ignored);
+  return (has_extension ? path.stem() : path.filename()).string();
 }
 
 // Of the latest of an adapter's files.
@@ -365,7 +368,7 @@ std::shared_ptr<const AdapterRegistry::Residency> AdapterRegistry::Claim(
     entry.residency = std::make_shared<Residency>();
     entry.residency->reservation = std::move(*reservation);
     resident_.push_back(shared);
-    jobs_.push_back(shared);
+    jobs_.push_back({shared, entry.residency});
     slack_bytes_ = std::max<int64_t>(0, slack_bytes_ - size_bytes);
     changed_.notify_all();
   }
@@ -502,12 +505,9 @@ void AdapterRegistry::RunLoader() {
     if (stopping_) {
       return;
     }
-    const std::shared_ptr<Entry> entry = std::move(jobs_.front());
+    const std::shared_ptr<Entry> entry = std::move(jobs_.front().entry);
+    std::shared_ptr<Residency> residency = std::move(jobs_.front().residency);
     jobs_.pop_front();
-    std::shared_ptr<Residency> residency = entry->residency;
-    if (residency == nullptr) {  // removed meanwhile
-      continue;
-    }
     const std::filesystem::path path = entry->path;
     const int64_t reserved = residency->reservation.bytes();
     lock.unlock();

@@ -137,7 +137,12 @@ class AdapterRegistry : public engine::Reclaimable {
   std::optional<Clock::time_point> last_warning_;
 
   std::condition_variable changed_;  // of jobs_, and when a load ends
-  std::deque<std::shared_ptr<Entry>> jobs_;
+  // What is to be loaded, for whom: an entry may be removed while a request waits for its weights.
+  struct Job {
+    std::shared_ptr<Entry> entry;
+    std::shared_ptr<Residency> residency;
+  };
+  std::deque<Job> jobs_;
   bool stopping_ = false;
   std::thread loader_;
 };

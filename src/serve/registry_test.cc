@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
+#include <thread>
 
 #include "adapter/random_adapter_test.h"
 
@@ -179,6 +181,31 @@ TEST_F(RegistryTest, AFailedLoadIsToldAndTriedAgain) {
   EXPECT_EQ(budget.used_bytes(), 0);
   EXPECT_TRUE(registry.Load("a1"));
   EXPECT_EQ(registry.State("a1")->rank, 40);
+}
+
+TEST_F(RegistryTest, WhatIsClaimedIsLoadedAlsoWhenItIsRemovedBefore) {
+  engine::Budget budget;
+  AdapterRegistry registry(config_, "base", budget, {});
+  ASSERT_TRUE(registry.AddFolder(folder_));
+  for (int round = 0; round < 20; ++round) {
+    std::vector<std::shared_ptr<const engine::AdapterClaim>> claims;
+    for (const char* name : {"a1", "a2", "a3", "a4"}) {
+      claims.push_back((*registry.Find(name))->Claim());
+    }
+    ASSERT_TRUE(registry.Remove("a4"));  // the loader has hardly begun with a1
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (*claims.back()->Weights() == nullptr) {
+      ASSERT_LT(std::chrono::steady_clock::now(), end);
+      std::this_thread::yield();
+    }
+    claims.clear();
+    for (const char* name : {"a1", "a2", "a3"}) {
+      ASSERT_TRUE(registry.Load(name));
+      ASSERT_TRUE(registry.Unload(name));
+    }
+    EXPECT_EQ(budget.used_bytes(), 0);
+    ASSERT_TRUE(registry.Add("a4", folder_ / "a4"));
+  }
 }
 
 TEST_F(RegistryTest, RemovingGivesBackWhenTheLastRequestEnds) {

@@ -35,6 +35,7 @@ ReplyPiece ReplyParts::Push(std::string_view text, bool last) {
   while (Step(last, out)) {
   }
   calls_ += std::ssize(out.calls);
+  said_ = said_ || !out.content.empty();
   return out;
 }
 
@@ -111,6 +112,7 @@ bool ReplyParts::Answer(bool last, ReplyPiece& out) {
       return false;
     }
     skip_space_ = false;
+    is_parted_ = true;
   }
   if (tool_names_.empty()) {
     out.content += std::exchange(held_, {});
@@ -118,11 +120,11 @@ bool ReplyParts::Answer(bool last, ReplyPiece& out) {
   }
   const size_t mark = held_.find(kCallMark);
   if (mark == std::string::npos) {
-    out.content += TakeUntil(kCallMark, last);
+    Say(TakeUntil(kCallMark, last), out);
     return false;
   }
   const std::string before = held_.substr(0, mark);
-  out.content += before.substr(0, before.find_last_not_of(kSpace) + 1);
+  Say(before.substr(0, before.find_last_not_of(kSpace) + 1), out);
   held_.erase(0, mark + kCallMark.size());
   state_ = State::kCall;
   return true;
@@ -135,7 +137,7 @@ bool ReplyParts::Call(bool last, ReplyPiece& out) {
   }
   const std::string json = held_.substr(0, end);
   held_.erase(0, end == std::string::npos ? held_.size() : end + kCallEnd.size());
-  if (!AddCall(json, false, out.calls)) {
+  if (!AddCall(json, out.calls)) {
     out.content += std::string(kCallMark) + json;
     out.content += end == std::string::npos ? "" : kCallEnd;
   }
@@ -155,7 +157,7 @@ bool ReplyParts::WholeCall(bool last, ReplyPiece& out) {
   std::vector<ToolCall> calls;
   // Each call ends at the first semicolon or end that makes it one; a few hundred are tried.
   for (size_t end = rest.find(';'), tries = 0; !rest.empty() && tries < 256; ++tries) {
-    if (AddCall(rest.substr(0, end), true, calls)) {
+    if (AddCall(rest.substr(0, end), calls)) {
       rest = end == std::string_view::npos ? "" : SkipSpace(rest.substr(end + 1));
       end = rest.find(';');
     } else if (end == std::string_view::npos) {
@@ -170,6 +172,17 @@ bool ReplyParts::WholeCall(bool last, ReplyPiece& out) {
   }
   state_ = State::kAnswer;
   return true;
+}
+
+void ReplyParts::Say(const std::string& text, ReplyPiece& out) {
+  if (text.empty()) {
+    return;
+  }
+  if (is_parted_ && (said_ || !out.content.empty())) {
+    out.content += '\n';
+  }
+  is_parted_ = false;
+  out.content += text;
 }
 
 std::string ReplyParts::TakeUntil(std::string_view mark, bool last) {
@@ -189,8 +202,7 @@ std::string ReplyParts::TakeUntil(std::string_view mark, bool last) {
   return taken;
 }
 
-bool ReplyParts::AddCall(std::string_view json, bool must_be_known,
-                         std::vector<ToolCall>& calls) const {
+bool ReplyParts::AddCall(std::string_view json, std::vector<ToolCall>& calls) const {
   const Result<Json> call = ParseObject(json);
   if (!call) {
     return false;
@@ -200,15 +212,18 @@ bool ReplyParts::AddCall(std::string_view json, bool must_be_known,
   if (arguments == nullptr) {
     arguments = Field(*call, "parameters");
   }
-  if (name == nullptr || !name->is_string() || (arguments != nullptr && !arguments->is_object())) {
+  Json object = arguments == nullptr ? Json::object() : *arguments;
+  if (object.is_string()) {  // as OpenAI's messages have it
+    object = ParseObject(object.get<std::string>()).value_or(Json());
+  }
+  if (name == nullptr || !name->is_string() || !object.is_object()) {
     return false;
   }
-  const auto text = name->get<std::string>();
-  if (must_be_known && std::ranges::find(tool_names_, text) == tool_names_.end()) {
+  const auto tool = name->get<std::string>();
+  if (std::ranges::find(tool_names_, tool) == tool_names_.end()) {
     return false;
   }
-  calls.push_back(
-      {RandomId("call_", 12), text, arguments == nullptr ? "{}" : DumpJson(*arguments)});
+  calls.push_back({RandomId("call_", 12), tool, DumpJson(object)});
   return true;
 }
 

@@ -49,14 +49,19 @@ class ReplyParts {
   bool Answer(bool last, ReplyPiece& out);
   bool Call(bool last, ReplyPiece& out);
   bool WholeCall(bool last, ReplyPiece& out);
+  // Adds to the answer's text, on a line of its own behind a call.
+  void Say(const std::string& text, ReplyPiece& out);
   // Takes everything that cannot be the beginning of `mark`; all of it when `last`.
   std::string TakeUntil(std::string_view mark, bool last);
-  bool AddCall(std::string_view json, bool must_be_known, std::vector<ToolCall>& calls) const;
+  // Whether `json` is a call of one of the tools.
+  bool AddCall(std::string_view json, std::vector<ToolCall>& calls) const;
 
   std::vector<std::string> tool_names_;
   State state_ = State::kStart;
   std::string held_;
   bool skip_space_ = false;  // at the beginning of what follows
+  bool is_parted_ = false;   // from what was said, by space or a call
+  bool said_ = false;        // some of the answer's text is out
   int64_t calls_ = 0;
 };
 

@@ -57,7 +57,7 @@ TEST(ReplyParts, CallsAreReadInBothForms) {
   const Whole hermes = Split(
       "<think>x</think>Let me see.\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1}}\n"
       "</tool_call>\n<tool_call>{\"name\":\"other\"}</tool_call>",
-      {"add"});
+      {"add", "other"});
   EXPECT_EQ(hermes.content, "Let me see.");
   EXPECT_EQ(hermes.calls, "add({\"a\":1})other({})");
   const Whole llama = Split("{\"name\": \"add\", \"parameters\": {\"s\": \";\"}}", {"add"});
@@ -68,10 +68,19 @@ TEST(ReplyParts, CallsAreReadInBothForms) {
       "a({})b({})");
 }
 
+TEST(ReplyParts, TextGoesOnBehindACall) {
+  const Whole whole = Split(
+      "one <tool_call>{\"name\":\"add\",\"arguments\":\"{\\\"a\\\":1}\"}</tool_call> two", {"add"});
+  EXPECT_EQ(whole.content, "one\ntwo");
+  EXPECT_EQ(whole.calls, "add({\"a\":1})");
+  EXPECT_EQ(Split("<tool_call>{\"name\":\"add\"}</tool_call> two", {"add"}).content, "two");
+}
+
 TEST(ReplyParts, WhatIsNoCallStaysText) {
   for (const char* text :
        {"{\"name\": \"unknown\", \"parameters\": {}}", "{\"a\": 1}", "{not json; at all", "{",
-        "<tool_call>nothing</tool_call>", "<tool_call>{\"name\":5}</tool_call>", "a  <tool"}) {
+        "<tool_call>nothing</tool_call>", "<tool_call>{\"name\":5}</tool_call>",
+        "<tool_call>{\"name\":\"unknown\"}</tool_call>", "a  <tool"}) {
     const Whole whole = Split(text, {"add"});
     EXPECT_EQ(whole.content, text);
     EXPECT_EQ(whole.calls, "");

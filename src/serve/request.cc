@@ -1,5 +1,6 @@
 #include "serve/request.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -51,19 +52,18 @@ constexpr auto kCommonFields = std::to_array<std::string_view>({"model"sv,
                                                                 "guided_decoding_backend"sv,
                                                                 "structured_outputs"sv});
 constexpr auto kChatFields = std::to_array<std::string_view>(
-    {"messages"sv, "top_logprobs"sv, "tools"sv, "tool_choice"sv, "parallel_tool_calls"sv,
-     "functions"sv, "function_call"sv, "audio"sv, "prediction"sv, "modalities"sv, "store"sv,
-     "metadata"sv, "service_tier"sv, "safety_identifier"sv, "prompt_cache_key"sv,
-     "web_search_options"sv, "reasoning_effort"sv, "verbosity"sv});
+    {"messages"sv, "top_logprobs"sv, "tools"sv, "tool_choice"sv, "functions"sv, "function_call"sv,
+     "audio"sv, "prediction"sv, "store"sv, "metadata"sv, "service_tier"sv, "safety_identifier"sv,
+     "prompt_cache_key"sv, "web_search_options"sv});
 
-Status RefuseUnknownFields(const Json& json, bool is_chat) {
+Status CheckKnown(const Json& json, bool strict, bool is_chat) {
   std::vector<std::string_view> known(kCommonFields.begin(), kCommonFields.end());
   if (is_chat) {
     known.insert(known.end(), kChatFields.begin(), kChatFields.end());
   } else {
     known.emplace_back("prompt");
   }
-  return RefuseUnknown(json, known);
+  return CheckFields(json, strict, known);
 }
 
 Status ReadSeed(const Json& json, CompletionRequest& request) {
@@ -106,7 +106,7 @@ Status RefuseUnsupported(const Json& json) {
   };
   for (const char* name : {"functions", "suffix", "audio", "prediction", "web_search_options"}) {
     const Json* field = Field(json, name);
-    if (field != nullptr && !field->empty()) {
+    if (field != nullptr && !field->empty() && *field != "") {
       return refuse(name);
     }
   }
@@ -144,7 +144,8 @@ Status ReadBias(const Json& json, CompletionRequest& request) {
   for (const auto& [name, value] : bias->items()) {
     model::TokenId token = model::kNoToken;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), token);
-    const bool is_id = error == std::errc() && end == name.data() + name.size() && token >= 0;
+    const bool is_id = error == std::errc() && end == name.data() + name.size() && token >= 0 &&
+                       name == std::to_string(token);  // one spelling: an id comes once
     if (!is_id || !value.is_number()) {
       return Fail(ErrorCode::kInvalidArgument, "logit_bias: \"{}\" is no token id with a number",
                   name);
@@ -180,6 +181,9 @@ Status ReadLora(const Json& json, CompletionRequest& request) {
     if (!id) {
       return Fail(ErrorCode::kInvalidArgument, "an entry of lora has no id");
     }
+    if (std::ranges::find(*request.lora, *id, &ScaledLora::id) != request.lora->end()) {
+      return Fail(ErrorCode::kInvalidArgument, "lora names the id {} twice", *id);
+    }
     request.lora->push_back({*id, scale});
   }
   return {};
@@ -204,10 +208,7 @@ Status ReadSampling(const Json& json, CompletionRequest& request) {
 
 // What both routes share.
 Status ReadCommon(const Json& json, bool strict, bool is_chat, CompletionRequest& request) {
-  ETCH_TRY(ReadBool(json, "strict", strict));
-  if (strict) {
-    ETCH_TRY(RefuseUnknownFields(json, is_chat));
-  }
+  ETCH_TRY(CheckKnown(json, strict, is_chat));
   ETCH_TRY(RefuseUnsupported(json));
   ETCH_TRY(ReadString(json, "model", request.model));
   ETCH_TRY(ReadSampling(json, request));

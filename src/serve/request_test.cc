@@ -133,6 +133,9 @@ TEST(ChatRequest, NamesTheFieldThatIsWrong) {
       {R"("lora":5)", "lora"},
       {R"("lora":[{}])", "no id"},
       {R"("lora":[5])", "lora"},
+      {R"("lora":[{"id":1},{"id":1}])", "twice"},
+      {R"("logit_bias":{"5":1,"05":1})", "logit_bias"},
+      {R"("strict":true,"parallel_tool_calls":false)", "parallel_tool_calls"},
       {R"("ignore_eos":1)", "ignore_eos"},
       {R"("logit_bias":5)", "logit_bias"},
       {R"("logit_bias":{"x":1})", "logit_bias"},
@@ -142,6 +145,12 @@ TEST(ChatRequest, NamesTheFieldThatIsWrong) {
     EXPECT_NE(ChatError(WithField(field)).find(name), std::string::npos)
         << field << " → " << ChatError(WithField(field));
   }
+}
+
+TEST(ChatRequest, StrictnessOfTheHeaderIsNotTakenBack) {
+  EXPECT_FALSE(ParseChatRequest(WithField(R"("frobnicate":1,"strict":false)"), true));
+  EXPECT_TRUE(ParseChatRequest(WithField(R"("frobnicate":1,"strict":false)"), false));
+  EXPECT_TRUE(ParseCompletionRequest(R"({"prompt":"a","suffix":""})"));
 }
 
 TEST(ChatRequest, ReadsConstraints) {

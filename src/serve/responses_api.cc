@@ -21,7 +21,6 @@ constexpr auto kFields = std::to_array<std::string_view>({"model",
                                                           "stream_options",
                                                           "tools",
                                                           "tool_choice",
-                                                          "parallel_tool_calls",
                                                           "text",
                                                           "reasoning",
                                                           "store",
@@ -36,8 +35,6 @@ constexpr auto kFields = std::to_array<std::string_view>({"model",
                                                           "conversation",
                                                           "background",
                                                           "prompt",
-                                                          "top_logprobs",
-                                                          "max_tool_calls",
                                                           "seed",
                                                           "stop",
                                                           "top_k",
@@ -203,10 +200,7 @@ std::string Echo(const Json& json, double temperature, double top_p) {
 
 Result<Ask> AskResponses(const Service&, const RouteRequest& route, bool strict) {
   ETCH_ASSIGN_OR_RETURN(const Json json, ParseObject(route.body));
-  ETCH_TRY(ReadBool(json, "strict", strict));
-  if (strict) {
-    ETCH_TRY(RefuseUnknown(json, kFields));
-  }
+  ETCH_TRY(CheckFields(json, strict, kFields));
   ETCH_TRY(RefuseUnsupported(json));
   Json body = Json::object();
   ETCH_ASSIGN_OR_RETURN(body["messages"], ReadInput(json));

@@ -29,8 +29,8 @@ class ResponsesFormat : public AnswerFormat {
     if (items_.empty() && kind_ == Kind::kNone) {
       Open(Kind::kText);
     }
-    Close();
     reason_ = choice.reason;
+    Close(FinalStatus());
     return Dump(Response(answer, FinalStatus()));
   }
 
@@ -52,8 +52,8 @@ class ResponsesFormat : public AnswerFormat {
       if (items_.empty() && kind_ == Kind::kNone) {
         Open(Kind::kText);
       }
-      Close();
       reason_ = piece.reason;
+      Close(FinalStatus());
       is_whole_ = true;
     }
     return std::move(events_);
@@ -130,14 +130,14 @@ class ResponsesFormat : public AnswerFormat {
       return {{"id", item_id_},
               {"type", "reasoning"},
               {"summary", Out::array()},
-              {"content", status == "completed" ? Out::array({Part()}) : Out::array()},
+              {"content", status != "in_progress" ? Out::array({Part()}) : Out::array()},
               {"status", status}};
     }
     return {{"id", item_id_},
             {"type", "message"},
             {"status", status},
             {"role", "assistant"},
-            {"content", status == "completed" ? Out::array({Part()}) : Out::array()}};
+            {"content", status != "in_progress" ? Out::array({Part()}) : Out::array()}};
   }
 
   Out Part() const {
@@ -182,7 +182,7 @@ class ResponsesFormat : public AnswerFormat {
     }
   }
 
-  void Close() {
+  void Close(const std::string& status = "completed") {
     if (kind_ == Kind::kNone) {
       return;
     }
@@ -192,7 +192,7 @@ class ResponsesFormat : public AnswerFormat {
       Event("response.output_text.done", Where({{"text", text_}, {"logprobs", Out::array()}}));
     }
     Event("response.content_part.done", Where({{"part", Part()}}));
-    Finish(Item("completed"));
+    Finish(Item(status));
   }
 
   void AddCall(const ToolCall& call) {

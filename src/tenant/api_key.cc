@@ -9,15 +9,25 @@
 
 namespace etch::tenant {
 
+namespace {
+
+template <typename Bytes>
+std::string ToHex(const Bytes& bytes) {
+  std::string digits;
+  for (const auto byte : bytes) {
+    digits += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  }
+  return digits;
+}
+
+}  // namespace
+
 Result<std::string> NewApiKey() {
   std::array<unsigned char, kKeyDigits / 2> random{};
   if (RAND_priv_bytes(random.data(), static_cast<int>(random.size())) != 1) {
     return Fail(ErrorCode::kUnavailable, "the system gives no random bytes for a key");
   }
-  std::string key(kKeyScheme);
-  for (const unsigned char byte : random) {
-    key += fmt::format("{:02x}", byte);
-  }
+  std::string key = std::string(kKeyScheme) + ToHex(random);
   OPENSSL_cleanse(random.data(), random.size());
   return key;
 }
@@ -40,6 +50,8 @@ std::string Digest(std::string_view text) {
   std::copy_n(digest.begin(), size, out.begin());
   return out;
 }
+
+std::string HexDigest(std::string_view text) { return ToHex(Digest(text)); }
 
 bool EqualInConstantTime(std::string_view left, std::string_view right) {
   return left.size() == right.size() && CRYPTO_memcmp(left.data(), right.data(), left.size()) == 0;

@@ -24,6 +24,8 @@ std::string_view KeyPrefix(std::string_view key);
 
 // SHA-256, 32 bytes.
 std::string Digest(std::string_view text);
+// The same as 64 hexadecimal digits.
+std::string HexDigest(std::string_view text);
 
 // Compares without telling by its time where the two differ; for two of one length.
 bool EqualInConstantTime(std::string_view left, std::string_view right);
