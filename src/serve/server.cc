@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "serve/connection.h"
+#include "serve/open_files.h"
 #include "serve/tls.h"
 
 namespace etch::serve {
@@ -41,9 +42,36 @@ class TlsSlot {
   std::shared_ptr<asio::ssl::context> context_;  // null: plain
 };
 
+// Files that stay free for adapters, uploads and the tenants' file when all connections are taken.
+constexpr int64_t kReservedFiles = 64;
+
+// Counts a connection until its end.
+asio::awaitable<void> Serve(Service& service, tcp::socket socket,
+                            std::shared_ptr<asio::ssl::context> tls) {
+  struct Open {
+    std::atomic<int64_t>& count;
+    ~Open() { --count; }
+  };
+  const Open open{service.connections};
+  co_await ServeConnection(service, std::move(socket), std::move(tls));
+}
+
+// Tells a connection that is one too many so, if its buffer takes it, and closes it.
+void TurnAway(tcp::socket socket, bool is_plain) {
+  static constexpr std::string_view kReply =
+      "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+      "Connection: close\r\n\r\n";
+  boost::beast::error_code ignored;
+  socket.non_blocking(true, ignored);
+  if (is_plain) {
+    socket.write_some(asio::buffer(kReply), ignored);
+  }
+  socket.shutdown(tcp::socket::shutdown_send, ignored);
+}
+
 // Runs on the acceptor's strand; each connection gets one of its own.
 asio::awaitable<void> Accept(Service& service, asio::io_context& io, tcp::acceptor& acceptor,
-                             const TlsSlot& tls) {
+                             const TlsSlot& tls, int64_t max_connections) {
   while (acceptor.is_open()) {
     auto [error, socket] = co_await acceptor.async_accept(asio::make_strand(io), kAwait);
     if (error == asio::error::operation_aborted || error == asio::error::bad_descriptor) {
@@ -54,11 +82,16 @@ asio::awaitable<void> Accept(Service& service, asio::io_context& io, tcp::accept
       co_await pause.async_wait(kAwait);
       continue;
     }
+    if (service.connections >= max_connections) {
+      service.metrics.Rejected("", "connections");
+      TurnAway(std::move(socket), tls.Get() == nullptr);
+      continue;
+    }
+    ++service.connections;
     boost::beast::error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
     const auto executor = socket.get_executor();
-    asio::co_spawn(executor, ServeConnection(service, std::move(socket), tls.Get()),
-                   asio::detached);
+    asio::co_spawn(executor, Serve(service, std::move(socket), tls.Get()), asio::detached);
   }
 }
 
@@ -79,6 +112,8 @@ struct Server::Impl {
 
   Status Bind();
   Status LoadTls();
+  // Finds out how many connections there may be.
+  Status LimitConnections();
 
   ServerOptions options;
   std::unique_ptr<text::Tokenizer> tokenizer;
@@ -93,6 +128,8 @@ struct Server::Impl {
   std::optional<Access> access;
   Metrics metrics;
   std::atomic<int64_t> answering = 0;
+  std::atomic<int64_t> connections = 0;
+  int64_t max_connections = 0;
   TlsSlot tls;
 
   asio::io_context io;
@@ -124,6 +161,26 @@ Status Server::Impl::Bind() {
   const std::string host = address.is_v6() ? "[" + address.to_string() + "]" : address.to_string();
   url = fmt::format("{}://{}:{}", tls.Get() ? "https" : "http", host,
                     acceptor.local_endpoint().port());
+  return {};
+}
+
+Status Server::Impl::LimitConnections() {
+  const OpenFiles files = RaiseOpenFileLimit();
+  max_connections = files.limit - files.open - kReservedFiles;
+  if (max_connections < 1) {
+    return Fail(ErrorCode::kUnavailable,
+                "the limit of {} open files leaves none for connections; raise it (ulimit -n)",
+                files.limit);
+  }
+  if (options.max_connections > max_connections) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "--max-connections {}: the limit of {} open files has room for {}; raise it "
+                "(ulimit -Hn, LimitNOFILE=)",
+                options.max_connections, files.limit, max_connections);
+  }
+  if (options.max_connections > 0) {
+    max_connections = options.max_connections;
+  }
   return {};
 }
 
@@ -177,6 +234,7 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
   impl->access.emplace(options.api_keys, impl->tenancy ? &impl->tenancy->directory() : nullptr,
                        options.admin_keys);
   ETCH_TRY(impl->LoadTls());
+  ETCH_TRY(impl->LimitConnections());
   ETCH_TRY(impl->Bind());
   impl->scheduler.emplace(engine, impl->options.scheduler);
   const int64_t now = std::chrono::duration_cast<std::chrono::seconds>(
@@ -186,7 +244,7 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
                                 impl->chat_template ? &*impl->chat_template : nullptr,
                                 impl->adapters, *impl->scheduler, impl->constraints, *impl->access,
                                 impl->metrics, impl->tenancy.get(), now, impl->answering,
-                                impl->loras});
+                                impl->loras, impl->connections});
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
@@ -196,7 +254,9 @@ const std::vector<std::string>& Server::adapter_names() const { return impl_->ad
 
 void Server::Run() {
   asio::co_spawn(impl_->acceptor.get_executor(),
-                 Accept(*impl_->service, impl_->io, impl_->acceptor, impl_->tls), asio::detached);
+                 Accept(*impl_->service, impl_->io, impl_->acceptor, impl_->tls,
+                        impl_->max_connections),
+                 asio::detached);
   std::vector<std::thread> threads;
   for (int thread = 1; thread < impl_->options.threads; ++thread) {
     threads.emplace_back([this] { impl_->io.run(); });

@@ -36,6 +36,7 @@ struct Service {
   int64_t started;                  // Unix seconds
   std::atomic<int64_t>& answering;  // requests that are read but not answered
   LoraTable& loras;
+  std::atomic<int64_t>& connections;  // that are open
 };
 
 }  // namespace etch::serve
