@@ -10,6 +10,8 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core.hpp>
@@ -41,6 +43,8 @@ constexpr std::chrono::seconds kHandshakeTimeout{10};
 constexpr std::chrono::seconds kGoodbyeTimeout{1};
 // Of a body whose sender is nobody yet: enough for its mistake to be named behind it.
 constexpr uint64_t kMaxStrangerBytes = 64 << 10;
+// Bodies above it are read on a thread of their own.
+constexpr size_t kLargeBytes = 256 << 10;
 // What is still taken of a request that was refused, so that the refusal is not lost in a reset.
 constexpr size_t kMaxIgnoredBytes = 256 << 10;
 constexpr const char* kPrometheus = "text/plain; version=0.0.4; charset=utf-8";
@@ -107,6 +111,8 @@ class Connection {
   asio::awaitable<bool> SendReply();
   asio::awaitable<bool> WriteChunk();
 
+  // Route, on the thread for large bodies: 8 MiB of text take seconds to read.
+  asio::awaitable<std::optional<Completion>> RouteLarge();
   // Answers request_ into reply_, or starts a completion.
   std::optional<Completion> Route();
   // Handles what needs no key; true when reply_ is the answer.
@@ -283,7 +289,13 @@ void Connection::Refuse(int status, const std::string& message, const std::strin
 }
 
 asio::awaitable<bool> Connection::AnswerRequest() {
-  std::optional<Completion> completion = Route();
+  const bool is_large = request_.body().size() > kLargeBytes;
+  std::optional<Completion> completion;
+  if (is_large) {
+    completion = co_await RouteLarge();
+  } else {
+    completion = Route();
+  }
   bool alive = true;
   if (!completion) {
     alive = co_await SendReply();
@@ -298,6 +310,23 @@ asio::awaitable<bool> Connection::AnswerRequest() {
   }
   End(completion ? &*completion : nullptr);
   co_return alive;
+}
+
+asio::awaitable<std::optional<Completion>> Connection::RouteLarge() {
+  std::optional<Completion> completion;
+  asio::steady_timer done(stream_.get_executor(), asio::steady_timer::time_point::max());
+  bool is_done = false;
+  asio::post(service_.large_bodies, [&] {
+    completion = Route();
+    asio::post(stream_.get_executor(), [&] {
+      is_done = true;
+      done.cancel();
+    });
+  });
+  while (!is_done) {
+    co_await done.async_wait(kAwait);
+  }
+  co_return std::move(completion);
 }
 
 bool Connection::RouteOpen(const std::string& target, bool is_get) {

@@ -7,6 +7,7 @@
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/error.hpp>
 #include <chrono>
@@ -134,6 +135,7 @@ struct Server::Impl {
 
   asio::io_context io;
   tcp::acceptor acceptor{asio::make_strand(io)};
+  asio::thread_pool large_bodies{1};
   std::optional<engine::Scheduler> scheduler;
   std::optional<Service> service;
   std::string url;
@@ -198,6 +200,8 @@ Status Server::Impl::LoadTls() {
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Server::~Server() {
+  // What reads large bodies works on connections.
+  impl_->large_bodies.join();
   // The scheduler and the meter call into connections, and connections into them: stop the first,
   // then drop the second.
   impl_->scheduler.reset();
@@ -244,7 +248,7 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
                                 impl->chat_template ? &*impl->chat_template : nullptr,
                                 impl->adapters, *impl->scheduler, impl->constraints, *impl->access,
                                 impl->metrics, impl->tenancy.get(), now, impl->answering,
-                                impl->loras, impl->connections});
+                                impl->loras, impl->connections, impl->large_bodies});
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
