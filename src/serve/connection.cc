@@ -39,14 +39,10 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 using std::chrono::steady_clock;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-constexpr std::chrono::seconds kHandshakeTimeout{10};
-constexpr std::chrono::seconds kGoodbyeTimeout{1};
 // Of a body whose sender is nobody yet: enough for its mistake to be named behind it.
 constexpr uint64_t kMaxStrangerBytes = 64 << 10;
 // Bodies above it are read on a thread of their own.
 constexpr size_t kLargeBytes = 256 << 10;
-// What is still taken of a request that was refused, so that the refusal is not lost in a reset.
-constexpr size_t kMaxIgnoredBytes = 256 << 10;
 constexpr const char* kPrometheus = "text/plain; version=0.0.4; charset=utf-8";
 
 // One request and its answer: what all the answer's heads carry, and what is logged.
@@ -84,10 +80,6 @@ class Connection {
   asio::awaitable<void> Serve();
 
  private:
-  asio::awaitable<bool> Handshake();
-  asio::awaitable<void> Goodbye();
-  // Takes what still comes behind a refused request, for a short while.
-  asio::awaitable<void> Ignore();
   static std::chrono::milliseconds Milliseconds(double seconds);
   ReadLimits Limits();
   // How large the body of `head` may be: large ones are for those who may send them.
@@ -142,13 +134,13 @@ class Connection {
 };
 
 asio::awaitable<void> Connection::Serve() {
-  bool alive = co_await Handshake();
+  bool alive = co_await stream_.Handshake();
   while (alive) {
     reply_ = {0, ""};
     if (!co_await ReadRequest()) {
       if (reply_.status != 0) {
         if (co_await SendReply()) {
-          co_await Ignore();
+          co_await stream_.Ignore();
         }
         End(nullptr);
       }
@@ -164,45 +156,7 @@ asio::awaitable<void> Connection::Serve() {
     request_ = {};
     reader_.Trim();
   }
-  co_await Goodbye();
-}
-
-asio::awaitable<bool> Connection::Handshake() {
-  if (stream_.tls() == nullptr) {
-    co_return true;
-  }
-  stream_.tcp().expires_after(kHandshakeTimeout);
-  const auto [error] =
-      co_await stream_.tls()->async_handshake(asio::ssl::stream_base::server, kAwait);
-  stream_.tcp().expires_never();
-  co_return !error;
-}
-
-asio::awaitable<void> Connection::Goodbye() {
-  if (stream_.tls() != nullptr) {
-    stream_.tcp().expires_after(kGoodbyeTimeout);
-    co_await stream_.tls()->async_shutdown(kAwait);
-  }
-  beast::error_code ignored;
-  stream_.tcp().socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
-}
-
-asio::awaitable<void> Connection::Ignore() {
-  beast::error_code ignored;
-  if (stream_.tls() == nullptr) {
-    stream_.tcp().socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
-  }
-  stream_.tcp().expires_after(kGoodbyeTimeout);
-  size_t taken = 0;
-  while (taken < kMaxIgnoredBytes) {
-    reader_.buffer().clear();
-    const auto into = reader_.buffer().prepare(16 << 10);
-    const auto [error, size] = co_await stream_.async_read_some(into, kAwait);
-    if (error) {
-      break;
-    }
-    taken += size;
-  }
+  co_await stream_.Goodbye();
 }
 
 std::chrono::milliseconds Connection::Milliseconds(double seconds) {
@@ -304,8 +258,8 @@ asio::awaitable<bool> Connection::AnswerRequest() {
       mailbox->peer_gone = true;
       mailbox->wake.cancel();
     });
-    alive = completion->stream ? co_await AnswerStream(*completion)
-                               : co_await AnswerWhole(*completion);
+    alive =
+        completion->stream ? co_await AnswerStream(*completion) : co_await AnswerWhole(*completion);
     co_await watch_.Stop();
   }
   End(completion ? &*completion : nullptr);

@@ -25,7 +25,7 @@ struct Gauges {
   std::optional<double> kv_cache_usage;
   AdapterCounts adapters;
   int64_t connections = 0;
-  int64_t budget_bytes = 0;  // of adapters and contexts; 0: no limit
+  int64_t budget_bytes = 0;                                 // of adapters and contexts; 0: no limit
   std::vector<std::pair<std::string, int64_t>> used_bytes;  // of it, by what for
   int64_t unix_time = 0;
 };

@@ -39,8 +39,8 @@ struct AdapterCounts {
   int64_t known = 0;
   int64_t resident = 0;
   int64_t pinned = 0;
-  int64_t hits = 0;       // requests that found their adapter in memory or on its way
-  int64_t loads = 0;      // that succeeded
+  int64_t hits = 0;          // requests that found their adapter in memory or on its way
+  int64_t loads = 0;         // that succeeded
   int64_t loaded_bytes = 0;  // of the budget, by all loads
   int64_t evictions = 0;     // by the budget
   double load_seconds = 0.0;

@@ -19,8 +19,8 @@ TEST(RequestHead, EndsAtTheFirstEmptyLine) {
 }
 
 TEST(RequestHead, ALineThatEndsInLfAloneIsNoLine) {
-  for (const char* bytes : {"\n", "GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: x\n\r\n",
-                            "GET / HTTP/1.1\r\n\n"}) {
+  for (const char* bytes :
+       {"\n", "GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: x\n\r\n", "GET / HTTP/1.1\r\n\n"}) {
     const auto end = FindHeadEnd(bytes);
     ASSERT_FALSE(end) << bytes;
     EXPECT_EQ(end.error().code, ErrorCode::kMalformed);
@@ -32,7 +32,8 @@ TEST(RequestHead, OrdinaryOnesPass) {
   for (const char* head :
        {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET / HTTP/1.0\r\n\r\n",
         "POST /v1/completions?x=1 HTTP/1.1\r\nhost:\r\nContent-Length:  12 \r\n\r\n",
-        "POST / HTTP/1.1\r\nHOST: a:80\r\ntransfer-encoding: Chunked\t\r\nX_y: a:b \xC3\xA9\r\n\r\n",
+        "POST / HTTP/1.1\r\nHOST: a:80\r\ntransfer-encoding: Chunked\t\r\nX_y: a:b "
+        "\xC3\xA9\r\n\r\n",
         "M-SEARCH * HTTP/1.1\r\nHost: x\r\nEmpty:\r\n\r\n"}) {
     EXPECT_TRUE(CheckHead(head)) << head;
   }

@@ -29,7 +29,8 @@ constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kFirstReadBytes = 1 << 10;  // all that an idle connection holds
 constexpr size_t kBodyReadBytes = 64 << 10;
 constexpr int64_t kMinBodyRate = 16 << 10;  // bytes a second
-// Of what the parser does not take yet: the line before a chunk, and what may stand behind the last.
+// Of what the parser does not take yet: the line before a chunk, and what may stand behind the
+// last.
 constexpr size_t kMaxUnparsedBytes = kBodyReadBytes + kMaxHeadBytes;
 
 std::string_view TextOf(const beast::flat_buffer& buffer) {

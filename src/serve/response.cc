@@ -268,7 +268,8 @@ std::string ErrorBody(int status, const std::string& message, const std::string&
                                      : "invalid_request_error";
   const Json field = param.empty() ? Json() : Json(param);
   return Dump(
-      {{"error", {{"message", Shortened(message)}, {"type", type}, {"param", field}, {"code", code}}}});
+      {{"error",
+        {{"message", Shortened(message)}, {"type", type}, {"param", field}, {"code", code}}}});
 }
 
 }  // namespace etch::serve

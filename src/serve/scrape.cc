@@ -22,8 +22,8 @@ double ContextUsage(const Service& service, int64_t running) {
   const int64_t adapters = budget.used_bytes(Use::kAdapter) +
                            budget.used_bytes(Use::kPinnedAdapter) - service.adapters.idle_bytes();
   const int64_t room = std::max<int64_t>(1, budget.limit_bytes() - adapters);
-  return std::min(1.0, static_cast<double>(budget.used_bytes(Use::kContext)) /
-                           static_cast<double>(room));
+  return std::min(
+      1.0, static_cast<double>(budget.used_bytes(Use::kContext)) / static_cast<double>(room));
 }
 
 }  // namespace

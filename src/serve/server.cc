@@ -257,10 +257,10 @@ std::string Server::url() const { return impl_->url; }
 const std::vector<std::string>& Server::adapter_names() const { return impl_->adapter_names; }
 
 void Server::Run() {
-  asio::co_spawn(impl_->acceptor.get_executor(),
-                 Accept(*impl_->service, impl_->io, impl_->acceptor, impl_->tls,
-                        impl_->max_connections),
-                 asio::detached);
+  asio::co_spawn(
+      impl_->acceptor.get_executor(),
+      Accept(*impl_->service, impl_->io, impl_->acceptor, impl_->tls, impl_->max_connections),
+      asio::detached);
   std::vector<std::thread> threads;
   for (int thread = 1; thread < impl_->options.threads; ++thread) {
     threads.emplace_back([this] { impl_->io.run(); });

@@ -1,4 +1,4 @@
-"""A tenant's key on every route there is: it names, loads, sees and removes nothing of another's."""
+"""A tenant's key on every route: it names, loads, sees and removes nothing of another's."""
 
 import http.client
 import re
@@ -53,8 +53,10 @@ class Isolation(IsolationCase):
                 "model": model, "prompt": "Hello", **short},
             "/v1/responses": {"model": model, "input": "Hello", "max_output_tokens": 2},
             "/generate": {"model": model, "prompt": "Hello", "max_output_tokens": 2},
-            "/api/chat": {**chat, "options": {"num_predict": 2}},
-            "/api/generate": {"model": model, "prompt": "Hello"}, "/api/show": {"model": model},
+            "/api/chat": {**chat, "options": {"num_predict": 2}, "stream": False},
+            "/api/generate": {"model": model, "prompt": "Hello", "stream": False,
+                              "options": {"num_predict": 2}},
+            "/api/show": {"model": model},
             "/v1/embeddings": {"model": model, "input": "Hello"},
             "/v1/load_lora_adapter": {"lora_name": model, "lora_path": model},
             "/v1/unload_lora_adapter": {"lora_name": model}}

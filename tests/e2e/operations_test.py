@@ -158,8 +158,8 @@ class Metrics(TenantCase):
             self.assertGreater(one, 0)
             self.assertEqual(samples["etch:budget_bytes", base], 0)
         budget = int(1.5 * one) + (1 << 20)
-        with Server(self.image, "--adapters", self.adapters, "--sram", str(budget), "--prefix-cache",
-                    "0") as server:
+        with Server(self.image, "--adapters", self.adapters, "--sram", str(budget),
+                    "--prefix-cache", "0") as server:
             body = json.dumps({"prompt": "Once", "max_tokens": 60, "ignore_eos": True, "n": 16,
                                "model": "acme"})
             stop = threading.Event()
