@@ -482,7 +482,8 @@ class Bodies(HostileCase):
                   b'{"prompt": [' + b"1," * (large // 2 - 20) + b"1]}",
                   b'{"prompt": [' + b'"a",' * (large // 4 - 20) + b'"a"]}']
         texts = ["a" * large, " " * large, "<" * large, "\n" * (large // 2),
-                 "\u00e9" * (large // 2), "<|eot_id|>" * (large // 10), "1" * large, "ab " * (large // 3)]
+                 "\u00e9" * (large // 2), "<|eot_id|>" * (large // 10), "1" * large,
+                 "ab " * (large // 3)]
         bodies += [json.dumps(fields, ensure_ascii=False).encode() for text in texts for fields in (
             {"prompt": text},
             {"messages": [{"role": "user", "content": text}], "max_tokens": 1})]
