@@ -210,6 +210,26 @@ void AddServe(CLI::App& app, int* exit_code) {
       ->add_option("--drain", options->drain_s, "Seconds that running requests get after SIGTERM")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
+  command
+      ->add_option("--max-connections", options->server.max_connections,
+                   "Open connections; else as many as the limit of open files has room for")
+      ->check(CLI::Range(1, 1 << 20));
+  const CLI::Range seconds(0.1, 86400.0);
+  command
+      ->add_option("--idle-timeout", options->server.idle_timeout_s,
+                   "Seconds that a connection may be idle")
+      ->check(seconds)
+      ->capture_default_str();
+  command
+      ->add_option("--read-timeout", options->server.read_timeout_s,
+                   "Seconds for a request's head, and for its body beside 16 KiB/s")
+      ->check(seconds)
+      ->capture_default_str();
+  command
+      ->add_option("--write-timeout", options->server.write_timeout_s,
+                   "Seconds in which a client has to take something of its answer")
+      ->check(seconds)
+      ->capture_default_str();
   AddSpeculateOption(*command, options->server.scheduler.speculation);
   command->add_flag("--json", options->json, "Print one JSON object when ready");
   command->callback([options, exit_code] { *exit_code = Execute(*options); });

@@ -38,6 +38,21 @@ Reply ErrorReply(const Error& error) {
   return ErrorReply(HttpStatus(error.code), error.message, std::string(ErrorCodeName(error.code)));
 }
 
+// Of an upload: here a lack of space is the disk's.
+Reply DiskReply(const Error& error) {
+  return error.code == ErrorCode::kNoSpace
+             ? ErrorReply(507, error.message, std::string(ErrorCodeName(error.code)))
+             : ErrorReply(error);
+}
+
+// What the system said of `path`.
+tl::unexpected<Error> DiskError(const fs::path& path, std::string_view action,
+                                const std::error_code& error) {
+  const bool is_full = error == std::errc::no_space_on_device;
+  return Fail(is_full ? ErrorCode::kNoSpace : ErrorCode::kIo, "{}: cannot {}: {}", path.string(),
+              action, error.message());
+}
+
 Reply Success(const std::string& message) { return {200, message, kTextType}; }
 
 bool IsName(std::string_view name) {
@@ -186,7 +201,7 @@ class ScratchFolder {
     std::error_code error;
     fs::create_directory(path, error);
     if (error) {
-      return Fail(ErrorCode::kIo, "{}: cannot create: {}", path.string(), error.message());
+      return DiskError(path, "create", error);
     }
     return ScratchFolder(std::move(path));
   }
@@ -261,7 +276,7 @@ Result<fs::path> WriteFiles(const Upload& upload, const fs::path& folder) {
   std::error_code error;
   fs::create_directory(path, error);
   if (error) {
-    return Fail(ErrorCode::kIo, "{}: cannot create: {}", path.string(), error.message());
+    return DiskError(path, "create", error);
   }
   ETCH_TRY(write(path / kConfigFile, upload.config));
   ETCH_TRY(write(path / kWeightsFile, upload.weights));
@@ -282,8 +297,15 @@ Result<Reply> TakeUpload(Service& service, const RouteRequest& route) {
                           "\" already; remove it first, or choose another name",
                       "already_exists");
   }
-  ETCH_ASSIGN_OR_RETURN(const ScratchFolder scratch, ScratchFolder::Create(folder));
-  ETCH_ASSIGN_OR_RETURN(const fs::path staged, WriteFiles(upload, scratch.path()));
+  const Result<ScratchFolder> scratch = ScratchFolder::Create(folder);
+  if (!scratch) {
+    return DiskReply(scratch.error());
+  }
+  const Result<fs::path> written = WriteFiles(upload, scratch->path());
+  if (!written) {
+    return DiskReply(written.error());
+  }
+  const fs::path& staged = *written;
   if (const auto read = adapter::ReadAdapter(staged, service.engine.image().config()); !read) {
     return ErrorReply(400, "the upload is no adapter of this base: " + read.error().message,
                       std::string(ErrorCodeName(read.error().code)));
@@ -291,8 +313,8 @@ Result<Reply> TakeUpload(Service& service, const RouteRequest& route) {
   const fs::path path = folder / staged.filename();
   fs::rename(staged, path, error);
   if (error) {
-    return Fail(ErrorCode::kIo, "{}: cannot move into its place: {}", path.string(),
-                error.message());
+    const Result<Reply> failed = DiskError(path, "move into its place", error);
+    return DiskReply(failed.error());
   }
   ETCH_TRY(service.adapters.Add(upload.name, path));
   service.loras.IdOf(upload.name);

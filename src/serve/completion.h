@@ -44,6 +44,7 @@ struct Mailbox {
   boost::asio::steady_timer wake;  // touched on the strand only, as is the rest
   std::deque<Arrival> arrivals;
   std::optional<bool> recorded;  // whether usage is on the disk
+  bool peer_gone = false;        // nobody waits for the answer any more
 };
 
 // What a request of some API surface asks for, and how the answer is to be written.

@@ -1,7 +1,7 @@
 // Requests of one connection are answered one after the other. A completion is started on the
 // scheduler, whose thread posts pieces of text to this connection's strand; the coroutine sleeps on
-// a timer that each piece wakes. When a write fails the peer has gone, and the completion is
-// cancelled.
+// a timer that each piece wakes. When a write fails or the peer closes (serve/peer_watch.h) it has
+// gone, and the completion is cancelled.
 //
 // The end of a metered answer (the whole of it, or the last chunk of a stream) is sent after its
 // usage is on the disk: see tenant/meter.cc for what that makes exact.
@@ -10,23 +10,26 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
-#include <limits>
 #include <optional>
 
 #include "serve/adapter_routes.h"
 #include "serve/completion.h"
 #include "serve/constraint_fields.h"
 #include "serve/peer_stream.h"
+#include "serve/peer_watch.h"
 #include "serve/reply.h"
 #include "serve/request_log.h"
+#include "serve/request_reader.h"
 #include "serve/response.h"
 #include "serve/routes.h"
-#include "tenant/calendar.h"
+#include "serve/scrape.h"
 
 namespace etch::serve {
 namespace {
@@ -34,12 +37,12 @@ namespace {
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
-using HttpRequest = http::request<http::string_body>;
 using std::chrono::steady_clock;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-constexpr std::chrono::seconds kWriteTimeout{60};
-constexpr std::chrono::seconds kHandshakeTimeout{10};
-constexpr std::chrono::seconds kGoodbyeTimeout{1};
+// Of a body whose sender is nobody yet: enough for its mistake to be named behind it.
+constexpr uint64_t kMaxStrangerBytes = 64 << 10;
+// Bodies above it are read on a thread of their own.
+constexpr size_t kLargeBytes = 256 << 10;
 constexpr const char* kPrometheus = "text/plain; version=0.0.4; charset=utf-8";
 
 // One request and its answer: what all the answer's heads carry, and what is logged.
@@ -68,16 +71,19 @@ class Connection {
  public:
   Connection(Service& service, asio::ip::tcp::socket socket,
              std::shared_ptr<asio::ssl::context> tls)
-      : service_(service), stream_(std::move(socket), std::move(tls)) {}
+      : service_(service),
+        stream_(std::move(socket), std::move(tls)),
+        reader_(stream_, Limits()),
+        watch_(stream_, reader_.buffer()),
+        write_timeout_(Milliseconds(service.options.write_timeout_s)) {}
 
   asio::awaitable<void> Serve();
 
  private:
-  asio::awaitable<bool> Handshake();
-  asio::awaitable<void> Goodbye();
-  // How large a body may be, by its head; large ones are for those who may send them.
-  uint64_t BodyLimit(const http::request_parser<http::string_body>& parser) const;
-  asio::awaitable<bool> WriteContinue();
+  static std::chrono::milliseconds Milliseconds(double seconds);
+  ReadLimits Limits();
+  // How large the body of `head` may be: large ones are for those who may send them.
+  uint64_t BodyLimit(const HttpHead& head, uint64_t length, ReadFault& fault) const;
   // Reads one request into request_. False when there is none: the peer left, or reply_ says what
   // was wrong.
   asio::awaitable<bool> ReadRequest();
@@ -89,13 +95,16 @@ class Connection {
   asio::awaitable<bool> SendEnd(Completion& completion);
   // Cancels what the peer no longer waits for, and meters what was computed.
   asio::awaitable<void> Abandon(Completion& completion);
-  asio::awaitable<void> WaitForPiece(Mailbox& mailbox);
+  // False when the peer has gone; otherwise there is an arrival.
+  asio::awaitable<bool> WaitForPiece(Mailbox& mailbox);
   // Meters a completed answer; when it returns true the usage is on the disk.
   asio::awaitable<bool> Commit(Completion& completion);
   // Sends reply_; writes chunk_, unless it is empty. False when the peer has gone.
   asio::awaitable<bool> SendReply();
   asio::awaitable<bool> WriteChunk();
 
+  // Route, on the thread for large bodies: 8 MiB of text take seconds to read.
+  asio::awaitable<std::optional<Completion>> RouteLarge();
   // Answers request_ into reply_, or starts a completion.
   std::optional<Completion> Route();
   // Handles what needs no key; true when reply_ is the answer.
@@ -112,11 +121,12 @@ class Connection {
   std::string Error(int status, const std::string& message, const std::string& code) const;
   template <class Body>
   void SetHeaders(http::response<Body>& response) const;
-  std::string MetricsText() const;
 
   Service& service_;
   PeerStream stream_;
-  beast::flat_buffer buffer_;
+  RequestReader reader_;
+  PeerWatch watch_;
+  const std::chrono::milliseconds write_timeout_;
   HttpRequest request_;
   Exchange exchange_;
   Reply reply_;
@@ -124,12 +134,14 @@ class Connection {
 };
 
 asio::awaitable<void> Connection::Serve() {
-  bool alive = co_await Handshake();
+  bool alive = co_await stream_.Handshake();
   while (alive) {
     reply_ = {0, ""};
     if (!co_await ReadRequest()) {
       if (reply_.status != 0) {
-        co_await SendReply();
+        if (co_await SendReply()) {
+          co_await stream_.Ignore();
+        }
         End(nullptr);
       }
       break;
@@ -137,86 +149,59 @@ asio::awaitable<void> Connection::Serve() {
     const Answering answering(service_.answering);
     alive = co_await AnswerRequest();
     alive = alive && request_.keep_alive();
+    // An idle connection keeps nothing of what it was for.
+    // (Assigning an empty text would keep the memory of the former.)
+    std::string().swap(request_.body());
+    std::string().swap(chunk_);
+    request_ = {};
+    reader_.Trim();
   }
-  co_await Goodbye();
+  co_await stream_.Goodbye();
 }
 
-asio::awaitable<bool> Connection::Handshake() {
-  if (stream_.tls() == nullptr) {
-    co_return true;
-  }
-  stream_.tcp().expires_after(kHandshakeTimeout);
-  const auto [error] =
-      co_await stream_.tls()->async_handshake(asio::ssl::stream_base::server, kAwait);
-  stream_.tcp().expires_never();
-  co_return !error;
+std::chrono::milliseconds Connection::Milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000.0));
 }
 
-asio::awaitable<void> Connection::Goodbye() {
-  if (stream_.tls() != nullptr) {
-    stream_.tcp().expires_after(kGoodbyeTimeout);
-    co_await stream_.tls()->async_shutdown(kAwait);
-  }
-  beast::error_code ignored;
-  stream_.tcp().socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+ReadLimits Connection::Limits() {
+  const std::chrono::milliseconds read = Milliseconds(service_.options.read_timeout_s);
+  return {Milliseconds(service_.options.idle_timeout_s), read, read,
+          [this](const HttpHead& head, uint64_t length, ReadFault& fault) {
+            return BodyLimit(head, length, fault);
+          }};
 }
 
 asio::awaitable<bool> Connection::ReadRequest() {
-  http::request_parser<http::string_body> parser;
-  parser.body_limit(std::numeric_limits<uint64_t>::max());  // BodyLimit, once the head is read
-  parser.header_limit(16 << 10);
-  const auto idle_ms = static_cast<int64_t>(service_.options.idle_timeout_s * 1000.0);
-  stream_.tcp().expires_after(std::chrono::milliseconds(idle_ms));
-  auto [error, size] = co_await http::async_read_header(stream_, buffer_, parser, kAwait);
-  if (!error) {
-    const uint64_t limit = BodyLimit(parser);
-    parser.body_limit(limit);
-    if (parser.content_length().value_or(0) > limit) {
-      error = http::error::body_limit;
-    } else {
-      if (beast::iequals(parser.get()[http::field::expect], "100-continue")) {
-        co_await WriteContinue();
-      }
-      const auto [body_error, body_size] =
-          co_await http::async_read(stream_, buffer_, parser, kAwait);
-      error = body_error;
-    }
-  }
-  stream_.tcp().expires_never();
-  if (!error) {
-    request_ = parser.release();
+  if (co_await reader_.Read(request_)) {
     Begin();
     co_return true;
   }
+  const ReadFault& fault = reader_.fault();
   request_ = {};
   request_.version(11);
   request_.keep_alive(false);
-  Begin();
-  if (error == http::error::body_limit) {
-    Refuse(413, "the body is larger than the server takes", "too_large", "invalid");
-  } else if (error != http::error::end_of_stream && error != http::error::partial_message &&
-             error.category() == make_error_code(http::error::bad_method).category()) {
-    Refuse(400, "not a request that HTTP/1.1 allows: " + error.message(), "malformed", "invalid");
+  if (fault.status != 0) {
+    Begin();
+    Refuse(fault.status, fault.message, fault.code,
+           fault.status == 401   ? "unauthorized"
+           : fault.status == 408 ? "timeout"
+                                 : "invalid");
   }
   co_return false;
 }
 
-uint64_t Connection::BodyLimit(const http::request_parser<http::string_body>& parser) const {
-  const auto& head = parser.get();
-  if (head.target() == kUploadPath && head.method() == http::verb::post) {
-    const auto caller = service_.access.Authenticate(head[http::field::authorization]);
-    if (caller && caller->admin) {
-      return service_.options.max_upload_bytes;
-    }
+uint64_t Connection::BodyLimit(const HttpHead& head, uint64_t length, ReadFault& fault) const {
+  const bool is_upload = head.target() == kUploadPath && head.method() == http::verb::post;
+  const uint64_t limit = service_.options.max_body_bytes;
+  if (length <= std::min(limit, kMaxStrangerBytes)) {
+    return limit;
   }
-  return service_.options.max_body_bytes;
-}
-
-asio::awaitable<bool> Connection::WriteContinue() {
-  static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-  const asio::const_buffer bytes = asio::buffer(kContinue);
-  const auto [error, size] = co_await asio::async_write(stream_, bytes, kAwait);
-  co_return !error;
+  const Result<Caller> caller = service_.access.Authenticate(head[http::field::authorization]);
+  if (!caller && caller.error().code == ErrorCode::kNotFound) {
+    fault = {401, caller.error().message, "invalid_api_key"};
+    return 0;
+  }
+  return is_upload && caller && caller->admin ? service_.options.max_upload_bytes : limit;
 }
 
 void Connection::Begin() {
@@ -253,22 +238,49 @@ void Connection::Refuse(int status, const std::string& message, const std::strin
                         const std::string& reason) {
   reply_ = {status, ErrorBodyFor(exchange_.log.path, status, message, code)};
   // The message about a body that is no JSON quotes from it, and prompts are not logged.
-  exchange_.log.error = code == ErrorCodeName(ErrorCode::kMalformed) ? code : message;
+  exchange_.log.error = code == ErrorCodeName(ErrorCode::kMalformed) ? code : Shortened(message);
   service_.metrics.Rejected(exchange_.caller.tenant_name(), reason);
 }
 
 asio::awaitable<bool> Connection::AnswerRequest() {
-  std::optional<Completion> completion = Route();
+  const bool is_large = request_.body().size() > kLargeBytes;
+  std::optional<Completion> completion;
+  if (is_large) {
+    completion = co_await RouteLarge();
+  } else {
+    completion = Route();
+  }
   bool alive = true;
   if (!completion) {
     alive = co_await SendReply();
-  } else if (completion->stream) {
-    alive = co_await AnswerStream(*completion);
   } else {
-    alive = co_await AnswerWhole(*completion);
+    watch_.Start([mailbox = completion->mailbox] {
+      mailbox->peer_gone = true;
+      mailbox->wake.cancel();
+    });
+    alive =
+        completion->stream ? co_await AnswerStream(*completion) : co_await AnswerWhole(*completion);
+    co_await watch_.Stop();
   }
   End(completion ? &*completion : nullptr);
   co_return alive;
+}
+
+asio::awaitable<std::optional<Completion>> Connection::RouteLarge() {
+  std::optional<Completion> completion;
+  asio::steady_timer done(stream_.get_executor(), asio::steady_timer::time_point::max());
+  bool is_done = false;
+  asio::post(service_.large_bodies, [&] {
+    completion = Route();
+    asio::post(stream_.get_executor(), [&] {
+      is_done = true;
+      done.cancel();
+    });
+  });
+  while (!is_done) {
+    co_await done.async_wait(kAwait);
+  }
+  co_return std::move(completion);
 }
 
 bool Connection::RouteOpen(const std::string& target, bool is_get) {
@@ -286,7 +298,7 @@ bool Connection::RouteOpen(const std::string& target, bool is_get) {
     return true;
   }
   if (is_get && target == "/metrics" && service_.options.metrics_open) {
-    reply_ = {200, MetricsText(), kPrometheus};
+    reply_ = {200, MetricsText(service_), kPrometheus};
     return true;
   }
   return false;
@@ -330,17 +342,17 @@ bool Connection::MayAdminister() {
 std::optional<Completion> Connection::Route() {
   const std::string target = exchange_.log.path;
   const http::verb verb = request_.method();
-  const bool is_get = verb == http::verb::get;
+  const bool is_get = verb == http::verb::get || verb == http::verb::head;
   if (RouteOpen(target, is_get) || !LetIn()) {
     return std::nullopt;
   }
   if (is_get && target == "/metrics") {
     if (MayAdminister()) {
-      reply_ = {200, MetricsText(), kPrometheus};
+      reply_ = {200, MetricsText(service_), kPrometheus};
     }
     return std::nullopt;
   }
-  const RouteRequest route{verb == http::verb::get       ? Method::kGet
+  const RouteRequest route{is_get                        ? Method::kGet
                            : verb == http::verb::post    ? Method::kPost
                            : verb == http::verb::delete_ ? Method::kDelete
                                                          : Method::kOther,
@@ -393,7 +405,10 @@ std::optional<Completion> Connection::Start(Result<Ask> ask) {
 asio::awaitable<bool> Connection::AnswerWhole(Completion& completion) {
   std::vector<ChoiceState> choices(static_cast<size_t>(completion.generation.choices));
   while (completion.unfinished > 0) {
-    co_await WaitForPiece(*completion.mailbox);
+    if (!co_await WaitForPiece(*completion.mailbox)) {
+      co_await Abandon(completion);
+      co_return false;
+    }
     const Piece piece = TakePiece(completion, service_.metrics);
     ChoiceState& choice = choices[static_cast<size_t>(piece.choice)];
     choice.Add(piece);
@@ -432,7 +447,7 @@ asio::awaitable<bool> Connection::AnswerStream(Completion& completion) {
   response.keep_alive(request_.keep_alive());
   response.chunked(true);
   http::response_serializer<http::empty_body> serializer{response};
-  stream_.tcp().expires_after(kWriteTimeout);
+  stream_.tcp().expires_after(write_timeout_);
   const auto [error, size] = co_await http::async_write_header(stream_, serializer, kAwait);
   stream_.tcp().expires_never();
   bool alive = !error;
@@ -454,7 +469,9 @@ asio::awaitable<bool> Connection::SendPieces(Completion& completion) {
   chunk_ = format.Begin(view);
   bool alive = co_await WriteChunk();
   while (completion.unfinished > 0 && alive) {
-    co_await WaitForPiece(*completion.mailbox);
+    if (!co_await WaitForPiece(*completion.mailbox)) {
+      co_return false;
+    }
     const Piece piece = TakePiece(completion, service_.metrics);
     bool is_stored = true;
     if (completion.unfinished == 0 && completion.failure.empty() && !completion.cancelled) {
@@ -486,7 +503,7 @@ asio::awaitable<bool> Connection::SendEnd(Completion& completion) {
   bool alive = co_await WriteChunk();
   if (alive) {
     const auto last = http::make_chunk_last();
-    stream_.tcp().expires_after(kWriteTimeout);
+    stream_.tcp().expires_after(write_timeout_);
     const auto [error, size] = co_await asio::async_write(stream_, last, kAwait);
     stream_.tcp().expires_never();
     alive = !error;
@@ -498,8 +515,11 @@ asio::awaitable<void> Connection::Abandon(Completion& completion) {
   for (const uint64_t id : completion.generation.ids) {
     service_.scheduler.Cancel(id);
   }
+  Mailbox& mailbox = *completion.mailbox;
   while (completion.unfinished > 0) {  // each choice ends at its next turn
-    co_await WaitForPiece(*completion.mailbox);
+    while (mailbox.arrivals.empty()) {
+      co_await mailbox.wake.async_wait(kAwait);
+    }
     TakePiece(completion, service_.metrics);
   }
   if (completion.failure.empty()) {
@@ -509,10 +529,11 @@ asio::awaitable<void> Connection::Abandon(Completion& completion) {
   exchange_.log.error = "the client left";
 }
 
-asio::awaitable<void> Connection::WaitForPiece(Mailbox& mailbox) {
-  while (mailbox.arrivals.empty()) {
+asio::awaitable<bool> Connection::WaitForPiece(Mailbox& mailbox) {
+  while (mailbox.arrivals.empty() && !mailbox.peer_gone) {
     co_await mailbox.wake.async_wait(kAwait);
   }
+  co_return !mailbox.peer_gone;
 }
 
 asio::awaitable<bool> Connection::WriteChunk() {
@@ -521,7 +542,7 @@ asio::awaitable<bool> Connection::WriteChunk() {
   }
   const asio::const_buffer payload = asio::buffer(chunk_);
   const auto framed = http::make_chunk(payload);
-  stream_.tcp().expires_after(kWriteTimeout);
+  stream_.tcp().expires_after(write_timeout_);
   const auto [error, size] = co_await asio::async_write(stream_, framed, kAwait);
   stream_.tcp().expires_never();
   co_return !error;
@@ -536,9 +557,13 @@ asio::awaitable<bool> Connection::SendReply() {
   SetHeaders(response);
   exchange_.log.status = reply_.status;
   response.keep_alive(request_.keep_alive());
-  response.body() = std::move(reply_.body);
-  response.prepare_payload();
-  stream_.tcp().expires_after(kWriteTimeout);
+  if (request_.method() == http::verb::head) {
+    response.content_length(reply_.body.size());
+  } else {
+    response.body() = std::move(reply_.body);
+    response.prepare_payload();
+  }
+  stream_.tcp().expires_after(write_timeout_);
   const auto [error, size] = co_await http::async_write(stream_, response, kAwait);
   stream_.tcp().expires_never();
   co_return !error;
@@ -570,18 +595,6 @@ void Connection::SetHeaders(http::response<Body>& response) const {
   if (!origins.empty()) {
     response.set(http::field::vary, "Origin");
   }
-}
-
-std::string Connection::MetricsText() const {
-  Gauges gauges;
-  gauges.scheduler = service_.scheduler.status();
-  gauges.max_running = service_.options.scheduler.max_running;
-  // A session reserves its whole context when it starts: the places taken are the memory taken.
-  gauges.kv_cache_usage = static_cast<double>(gauges.scheduler.running) /
-                          static_cast<double>(std::max<int64_t>(1, gauges.max_running));
-  gauges.adapters = std::ssize(service_.adapters.Names());
-  gauges.unix_time = tenant::UnixTime();
-  return service_.metrics.Text(gauges);
 }
 
 }  // namespace

@@ -36,6 +36,10 @@ Result<Json> ParseObject(std::string_view body) {
   if (TooDeep(body)) {
     return Fail(ErrorCode::kMalformed, "the body is nested deeper than {}", kMaxJsonDepth);
   }
+  // JSON has no NUL anywhere, and nlohmann's parser takes it for the end.
+  if (body.find('\0') != std::string_view::npos) {
+    return Fail(ErrorCode::kMalformed, "the body is not JSON: it holds a NUL byte");
+  }
   try {
     Json json = Json::parse(body);
     if (!json.is_object()) {

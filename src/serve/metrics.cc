@@ -191,6 +191,31 @@ void Metrics::WriteTenants(std::string& out) const {
   }
 }
 
+void Metrics::WriteAdapters(const Gauges& gauges, std::string& out) const {
+  const std::string model = Label("model_name", model_name_);
+  const AdapterCounts& counts = gauges.adapters;
+  const auto write = [&](const char* name, const char* type, const char* help, auto value) {
+    Head(name, type, help, out);
+    Sample(name, model, value, out);
+  };
+  write("etch:adapters", "gauge", "Adapters that requests may name.", counts.known);
+  write("etch:adapters_resident", "gauge", "Adapters in memory.", counts.resident);
+  write("etch:adapters_pinned", "gauge", "Adapters that stay in memory.", counts.pinned);
+  write("etch:adapter_hits_total", "counter", "Requests whose adapter was in memory.", counts.hits);
+  write("etch:adapter_loads_total", "counter", "Adapters brought into memory.", counts.loads);
+  write("etch:adapter_loaded_bytes_total", "counter", "Bytes of the budget that they took.",
+        counts.loaded_bytes);
+  write("etch:adapter_load_seconds_total", "counter", "Time that it took.", counts.load_seconds);
+  write("etch:adapter_evictions_total", "counter", "Adapters that made room for others.",
+        counts.evictions);
+  write("etch:budget_bytes", "gauge", "Budget of adapters and contexts; 0: no limit.",
+        gauges.budget_bytes);
+  Head("etch:budget_used_bytes", "gauge", "Bytes of the budget that are taken.", out);
+  for (const auto& [use, bytes] : gauges.used_bytes) {
+    Sample("etch:budget_used_bytes", model + "," + Label("use", use), bytes, out);
+  }
+}
+
 std::string Metrics::Text(const Gauges& gauges) const {
   const std::lock_guard lock(mutex_);
   const std::string model = Label("model_name", model_name_);
@@ -212,8 +237,9 @@ std::string Metrics::Text(const Gauges& gauges) const {
              Label("waiting_lora_adapters", Active(waiting_)),
          gauges.unix_time, out);
   WriteLatencies(out);
-  Head("etch:adapters", "gauge", "Adapters that requests may name.", out);
-  Sample("etch:adapters", model, gauges.adapters, out);
+  WriteAdapters(gauges, out);
+  Head("etch:connections", "gauge", "Open connections, idle ones too.", out);
+  Sample("etch:connections", model, gauges.connections, out);
   Head("etch:draft_tokens_total", "counter", "Tokens guessed ahead.", out);
   Sample("etch:draft_tokens_total", model, gauges.scheduler.speculation.drafted, out);
   Head("etch:draft_tokens_accepted_total", "counter", "Tokens guessed ahead that were right.", out);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/scheduler.h"
+#include "serve/registry.h"
 
 namespace etch::serve {
 
@@ -22,7 +23,10 @@ struct Gauges {
   int64_t max_running = 0;
   // Share of the memory for contexts that is taken. Left out when nobody knows it.
   std::optional<double> kv_cache_usage;
-  int64_t adapters = 0;
+  AdapterCounts adapters;
+  int64_t connections = 0;
+  int64_t budget_bytes = 0;                                 // of adapters and contexts; 0: no limit
+  std::vector<std::pair<std::string, int64_t>> used_bytes;  // of it, by what for
   int64_t unix_time = 0;
 };
 
@@ -95,6 +99,7 @@ class Metrics {
   static Names Bounded(const std::map<Names, Value>& series, Names names);
   static std::string Active(const std::map<std::string, int64_t>& adapters);
   void WriteLatencies(std::string& out) const;
+  void WriteAdapters(const Gauges& gauges, std::string& out) const;
   void WriteTenants(std::string& out) const;
 
   const std::string model_name_;

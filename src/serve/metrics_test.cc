@@ -79,6 +79,36 @@ TEST(Metrics, CountsByTenantAndAdapter) {
       HasLine(text, "etch:rejected_total{tenant=\"acme\",reason=\"requests_per_minute\"} 1"));
 }
 
+TEST(Metrics, ShowsWhatAdaptersAndTheBudgetDo) {
+  const Metrics metrics("base");
+  Gauges gauges;
+  gauges.adapters.known = 5;
+  gauges.adapters.resident = 3;
+  gauges.adapters.pinned = 1;
+  gauges.adapters.hits = 7;
+  gauges.adapters.loads = 4;
+  gauges.adapters.loaded_bytes = 4096;
+  gauges.adapters.load_seconds = 0.5;
+  gauges.adapters.evictions = 2;
+  gauges.connections = 9;
+  gauges.budget_bytes = 1000;
+  gauges.used_bytes = {{"adapter", 600}, {"context", 100}};
+  const std::string text = metrics.Text(gauges);
+  for (const char* line :
+       {"etch:adapters{model_name=\"base\"} 5", "etch:adapters_resident{model_name=\"base\"} 3",
+        "etch:adapters_pinned{model_name=\"base\"} 1",
+        "etch:adapter_hits_total{model_name=\"base\"} 7",
+        "etch:adapter_loads_total{model_name=\"base\"} 4",
+        "etch:adapter_loaded_bytes_total{model_name=\"base\"} 4096",
+        "etch:adapter_load_seconds_total{model_name=\"base\"} 0.5",
+        "etch:adapter_evictions_total{model_name=\"base\"} 2",
+        "etch:connections{model_name=\"base\"} 9", "etch:budget_bytes{model_name=\"base\"} 1000",
+        "etch:budget_used_bytes{model_name=\"base\",use=\"adapter\"} 600",
+        "etch:budget_used_bytes{model_name=\"base\",use=\"context\"} 100"}) {
+    EXPECT_TRUE(HasLine(text, line)) << line;
+  }
+}
+
 TEST(Metrics, LabelsAreEscapedAndBounded) {
   Metrics metrics("a\"b\\c\nd");
   EXPECT_NE(metrics.Text({}).find(R"(model_name="a\"b\\c\nd")"), std::string::npos);

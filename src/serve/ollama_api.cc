@@ -337,6 +337,8 @@ Reply AnswerOllamaRoute(const Service& service, const Caller& caller, const Rout
   return {404, OllamaError("no route " + std::string(route.path))};
 }
 
-std::string OllamaError(const std::string& message) { return Dump({{"error", message}}); }
+std::string OllamaError(const std::string& message) {
+  return Dump({{"error", Shortened(message)}});
+}
 
 }  // namespace etch::serve

@@ -4,6 +4,7 @@
 // reads and writes HTTP stands once. Timeouts are those of the TCP stream below.
 
 #include <boost/asio/async_result.hpp>
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
@@ -30,6 +31,14 @@ class PeerStream {
   executor_type get_executor() { return tcp_.get_executor(); }
   boost::beast::tcp_stream& tcp() { return tcp_; }
   boost::asio::ssl::stream<boost::beast::tcp_stream&>* tls() { return tls_ ? &*tls_ : nullptr; }
+
+  // Of TLS; nothing to do without it. False when the peer does not come to terms in time.
+  boost::asio::awaitable<bool> Handshake();
+  // Says that nothing more will be written.
+  boost::asio::awaitable<void> Goodbye();
+  // Takes what still comes behind a refused request, for a short while: closing at once would reset
+  // the connection, and the refusal would be lost.
+  boost::asio::awaitable<void> Ignore();
 
   template <class Buffers, class Token>
   auto async_read_some(const Buffers& buffers, Token&& token) {

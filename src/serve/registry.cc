@@ -522,6 +522,7 @@ void AdapterRegistry::RunLoader() {
     lock.lock();
     if (weights) {
       ++counts_.loads;
+      counts_.loaded_bytes += reserved;
       counts_.load_seconds += seconds;
       counts_.longest_load_s = std::max(counts_.longest_load_s, seconds);
     } else if (entry->residency == residency) {  // the next request tries again

@@ -39,9 +39,10 @@ struct AdapterCounts {
   int64_t known = 0;
   int64_t resident = 0;
   int64_t pinned = 0;
-  int64_t hits = 0;       // requests that found their adapter in memory or on its way
-  int64_t loads = 0;      // that succeeded
-  int64_t evictions = 0;  // by the budget
+  int64_t hits = 0;          // requests that found their adapter in memory or on its way
+  int64_t loads = 0;         // that succeeded
+  int64_t loaded_bytes = 0;  // of the budget, by all loads
+  int64_t evictions = 0;     // by the budget
   double load_seconds = 0.0;
   double longest_load_s = 0.0;
 };
@@ -100,6 +101,7 @@ class AdapterRegistry : public engine::Reclaimable {
   std::filesystem::path PathOf(const std::string& name) const;
   AdapterCounts counts() const;
   const std::string& base() const { return base_; }
+  const engine::Budget& budget() const { return budget_; }
 
   std::optional<Clock::time_point> OldestUse() const override;
   int64_t idle_bytes() const override;

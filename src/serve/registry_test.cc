@@ -121,6 +121,7 @@ TEST_F(RegistryTest, EvictsTheLeastRecentlyUsedIdleAdapter) {
   Take(registry, "a3");
   EXPECT_EQ(Resident(registry), "a1a3");
   EXPECT_EQ(registry.counts().evictions, 1);
+  EXPECT_EQ(registry.counts().loaded_bytes, registry.counts().loads * bytes_);
   ASSERT_EQ(warnings.size(), 1U);
   EXPECT_NE(warnings[0].find("exceed the budget: \"a2\" is evicted"), std::string::npos);
   Take(registry, "a4");

@@ -245,6 +245,18 @@ int HttpStatus(ErrorCode code) {
   }
 }
 
+std::string Shortened(const std::string& message) {
+  constexpr size_t kMaxBytes = 500;
+  if (message.size() <= kMaxBytes) {
+    return message;
+  }
+  size_t end = kMaxBytes;
+  while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xC0) == 0x80) {
+    --end;  // not within a character
+  }
+  return message.substr(0, end) + " \u2026";
+}
+
 std::string ErrorBody(int status, const std::string& message, const std::string& code,
                       const std::string& param) {
   const char* type = status == 401   ? "authentication_error"
@@ -256,7 +268,8 @@ std::string ErrorBody(int status, const std::string& message, const std::string&
                                      : "invalid_request_error";
   const Json field = param.empty() ? Json() : Json(param);
   return Dump(
-      {{"error", {{"message", message}, {"type", type}, {"param", field}, {"code", code}}}});
+      {{"error",
+        {{"message", Shortened(message)}, {"type", type}, {"param", field}, {"code", code}}}});
 }
 
 }  // namespace etch::serve

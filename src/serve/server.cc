@@ -7,6 +7,7 @@
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/error.hpp>
 #include <chrono>
@@ -15,6 +16,7 @@
 #include <thread>
 
 #include "serve/connection.h"
+#include "serve/open_files.h"
 #include "serve/tls.h"
 
 namespace etch::serve {
@@ -41,9 +43,36 @@ class TlsSlot {
   std::shared_ptr<asio::ssl::context> context_;  // null: plain
 };
 
+// Files that stay free for adapters, uploads and the tenants' file when all connections are taken.
+constexpr int64_t kReservedFiles = 64;
+
+// Counts a connection until its end.
+asio::awaitable<void> Serve(Service& service, tcp::socket socket,
+                            std::shared_ptr<asio::ssl::context> tls) {
+  struct Open {
+    std::atomic<int64_t>& count;
+    ~Open() { --count; }
+  };
+  const Open open{service.connections};
+  co_await ServeConnection(service, std::move(socket), std::move(tls));
+}
+
+// Tells a connection that is one too many so, if its buffer takes it, and closes it.
+void TurnAway(tcp::socket socket, bool is_plain) {
+  static constexpr std::string_view kReply =
+      "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+      "Connection: close\r\n\r\n";
+  boost::beast::error_code ignored;
+  socket.non_blocking(true, ignored);
+  if (is_plain) {
+    socket.write_some(asio::buffer(kReply), ignored);
+  }
+  socket.shutdown(tcp::socket::shutdown_send, ignored);
+}
+
 // Runs on the acceptor's strand; each connection gets one of its own.
 asio::awaitable<void> Accept(Service& service, asio::io_context& io, tcp::acceptor& acceptor,
-                             const TlsSlot& tls) {
+                             const TlsSlot& tls, int64_t max_connections) {
   while (acceptor.is_open()) {
     auto [error, socket] = co_await acceptor.async_accept(asio::make_strand(io), kAwait);
     if (error == asio::error::operation_aborted || error == asio::error::bad_descriptor) {
@@ -54,11 +83,16 @@ asio::awaitable<void> Accept(Service& service, asio::io_context& io, tcp::accept
       co_await pause.async_wait(kAwait);
       continue;
     }
+    if (service.connections >= max_connections) {
+      service.metrics.Rejected("", "connections");
+      TurnAway(std::move(socket), tls.Get() == nullptr);
+      continue;
+    }
+    ++service.connections;
     boost::beast::error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
     const auto executor = socket.get_executor();
-    asio::co_spawn(executor, ServeConnection(service, std::move(socket), tls.Get()),
-                   asio::detached);
+    asio::co_spawn(executor, Serve(service, std::move(socket), tls.Get()), asio::detached);
   }
 }
 
@@ -79,6 +113,8 @@ struct Server::Impl {
 
   Status Bind();
   Status LoadTls();
+  // Finds out how many connections there may be.
+  Status LimitConnections();
 
   ServerOptions options;
   std::unique_ptr<text::Tokenizer> tokenizer;
@@ -93,10 +129,13 @@ struct Server::Impl {
   std::optional<Access> access;
   Metrics metrics;
   std::atomic<int64_t> answering = 0;
+  std::atomic<int64_t> connections = 0;
+  int64_t max_connections = 0;
   TlsSlot tls;
 
   asio::io_context io;
   tcp::acceptor acceptor{asio::make_strand(io)};
+  asio::thread_pool large_bodies{1};
   std::optional<engine::Scheduler> scheduler;
   std::optional<Service> service;
   std::string url;
@@ -127,6 +166,26 @@ Status Server::Impl::Bind() {
   return {};
 }
 
+Status Server::Impl::LimitConnections() {
+  const OpenFiles files = RaiseOpenFileLimit();
+  max_connections = files.limit - files.open - kReservedFiles;
+  if (max_connections < 1) {
+    return Fail(ErrorCode::kUnavailable,
+                "the limit of {} open files leaves none for connections; raise it (ulimit -n)",
+                files.limit);
+  }
+  if (options.max_connections > max_connections) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "--max-connections {}: the limit of {} open files has room for {}; raise it "
+                "(ulimit -Hn, LimitNOFILE=)",
+                options.max_connections, files.limit, max_connections);
+  }
+  if (options.max_connections > 0) {
+    max_connections = options.max_connections;
+  }
+  return {};
+}
+
 Status Server::Impl::LoadTls() {
   if (options.tls_certificate.empty() != options.tls_key.empty()) {
     return Fail(ErrorCode::kInvalidArgument, "TLS needs both --tls-cert and --tls-key");
@@ -141,6 +200,8 @@ Status Server::Impl::LoadTls() {
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Server::~Server() {
+  // What reads large bodies works on connections.
+  impl_->large_bodies.join();
   // The scheduler and the meter call into connections, and connections into them: stop the first,
   // then drop the second.
   impl_->scheduler.reset();
@@ -177,6 +238,7 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
   impl->access.emplace(options.api_keys, impl->tenancy ? &impl->tenancy->directory() : nullptr,
                        options.admin_keys);
   ETCH_TRY(impl->LoadTls());
+  ETCH_TRY(impl->LimitConnections());
   ETCH_TRY(impl->Bind());
   impl->scheduler.emplace(engine, impl->options.scheduler);
   const int64_t now = std::chrono::duration_cast<std::chrono::seconds>(
@@ -186,7 +248,7 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
                                 impl->chat_template ? &*impl->chat_template : nullptr,
                                 impl->adapters, *impl->scheduler, impl->constraints, *impl->access,
                                 impl->metrics, impl->tenancy.get(), now, impl->answering,
-                                impl->loras});
+                                impl->loras, impl->connections, impl->large_bodies});
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
@@ -195,8 +257,10 @@ std::string Server::url() const { return impl_->url; }
 const std::vector<std::string>& Server::adapter_names() const { return impl_->adapter_names; }
 
 void Server::Run() {
-  asio::co_spawn(impl_->acceptor.get_executor(),
-                 Accept(*impl_->service, impl_->io, impl_->acceptor, impl_->tls), asio::detached);
+  asio::co_spawn(
+      impl_->acceptor.get_executor(),
+      Accept(*impl_->service, impl_->io, impl_->acceptor, impl_->tls, impl_->max_connections),
+      asio::detached);
   std::vector<std::thread> threads;
   for (int thread = 1; thread < impl_->options.threads; ++thread) {
     threads.emplace_back([this] { impl_->io.run(); });

@@ -33,7 +33,10 @@ struct ServerOptions {
   std::function<void(const std::string&)> warn;
   uint64_t max_body_bytes = 8 << 20;
   uint64_t max_upload_bytes = 1 << 30;  // of an adapter
-  double idle_timeout_s = 75.0;
+  double idle_timeout_s = 75.0;         // of a connection between two requests
+  double read_timeout_s = 30.0;         // of a request's head; of its body, beside a least rate
+  double write_timeout_s = 30.0;        // in which a peer has to take something of its answer
+  int64_t max_connections = 0;          // 0: as many as the limit of open files has room for
 
   std::filesystem::path tenants;  // the store of `etch tenant`; empty: no tenants
   bool metrics_open = false;      // /metrics without a key

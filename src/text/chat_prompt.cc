@@ -186,6 +186,7 @@ std::string ChatEncoder::ShieldJson(std::string_view json) const {
 std::vector<ChatMessage> ChatEncoder::Shielded(const std::vector<ChatMessage>& messages) const {
   std::vector<ChatMessage> shielded = messages;
   for (ChatMessage& message : shielded) {
+    message.role = Shield(message.role);
     message.content = Shield(message.content);
     message.extra_json = ShieldJson(message.extra_json);
   }

@@ -145,6 +145,56 @@ class Metrics(TenantCase):
                 peer.close()
             scrape_until("", "")
 
+    def test_the_budget_and_its_adapters(self):
+        base = (("model_name", "stories"),)
+
+        def used(samples, use):
+            return samples["etch:budget_used_bytes", (*base, ("use", use))]
+
+        with Server(self.image, "--adapters", self.adapters) as server:
+            self.assertEqual(complete(server, None, model="acme").status, 200)
+            samples, _ = self.scrape(server, None)
+            one = used(samples, "adapter")
+            self.assertGreater(one, 0)
+            self.assertEqual(samples["etch:budget_bytes", base], 0)
+        budget = int(1.5 * one) + (1 << 20)
+        with Server(self.image, "--adapters", self.adapters, "--sram", str(budget),
+                    "--prefix-cache", "0") as server:
+            body = json.dumps({"prompt": "Once", "max_tokens": 60, "ignore_eos": True, "n": 16,
+                               "model": "acme"})
+            stop = threading.Event()
+
+            def run():
+                while not stop.is_set():
+                    call(server, "POST", "/v1/completions", None, json.loads(body))
+
+            thread = threading.Thread(target=run)
+            thread.start()
+            end = time.monotonic() + 60
+            while not used(samples, "context"):
+                samples, _ = self.scrape(server, None)
+                self.assertLess(time.monotonic(), end)
+            stop.set()
+            thread.join()
+            # The adapter is in use: contexts may have what it leaves. (Both numbers are read one
+            # after the other while requests end.)
+            usage = samples["vllm:kv_cache_usage_perc", base]
+            self.assertTrue(0 < usage <= 1)
+            self.assertAlmostEqual(usage, used(samples, "context") / (budget - one), delta=0.1)
+            for model in ("bistro", "acme", "bistro"):
+                self.assertEqual(complete(server, None, model=model).status, 200)
+            samples, _ = self.scrape(server, None)
+            self.assertEqual(samples["vllm:kv_cache_usage_perc", base], 0)
+            self.assertEqual(samples["etch:budget_bytes", base], budget)
+            self.assertEqual(samples["etch:adapters", base], 2)
+            loads = samples["etch:adapter_loads_total", base]
+            self.assertGreaterEqual(loads, 2)
+            self.assertEqual(samples["etch:adapter_loaded_bytes_total", base], loads * one)
+            self.assertEqual(samples["etch:adapter_evictions_total", base],
+                             loads - samples["etch:adapters_resident", base])
+            self.assertGreater(samples["etch:adapter_load_seconds_total", base], 0)
+            self.assertGreater(samples["etch:adapter_hits_total", base], 0)
+
     def test_they_are_for_admins(self):
         key = self.add("acme")
         with self.serve(environment={"ETCH_API_KEY": "operator"}) as server:
