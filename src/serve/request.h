@@ -37,6 +37,7 @@ struct ConstraintSpec {
   std::string field;                 // of the request, for errors
   std::string prefix;                // what stands around the JSON of the first two kinds
   std::string suffix;
+  bool is_compact = false;  // JSON on one line
 };
 
 struct CompletionRequest {

@@ -162,6 +162,7 @@ ConstraintSpec ForcedCall(const CompletionRequest& request, std::string_view cha
   ConstraintSpec spec;
   spec.kind = ConstraintSpec::Kind::kJsonSchema;
   spec.field = "tool_choice";
+  spec.is_compact = true;
   spec.text = DumpJson({{"anyOf", std::move(calls)}, {"$defs", std::move(parts)}});
   if (has_marks) {
     spec.prefix = "<tool_call>\n";

@@ -11,7 +11,7 @@ import unittest
 
 import jsonschema
 
-from program import DATA, Case, Server, SOURCE, etch, make_tiny_model
+from program import DATA, Case, Server, SOURCE, etch, make_tiny_model, need_data
 
 ADMIN = {"Authorization": "Bearer boss"}
 USER = {"Authorization": "Bearer user"}
@@ -575,51 +575,122 @@ class Thinking(ApiCase):
             made = self.chat(server, max_tokens=200, temperature=1, seed=1, tools=[tool],
                              tool_choice="required").json["choices"][0]["message"]
             self.assertEqual(made["tool_calls"][0]["function"]["name"], "f")
+            described = Description(self)
+            seen = {described.check_event(event) for event in post(
+                server, "/v1/responses", input="Hello", max_output_tokens=12, stream=True).events}
+            self.assertGreaterEqual(seen, {"response.reasoning_text.delta",
+                                           "response.reasoning_text.done"})
+
+
+class Description:
+    """OpenAI's own description of its bodies."""
+
+    def __init__(self, case):
+        path = DATA / "conformance/openai_openapi.json"
+        need_data("conformance/openai_openapi.json")
+        self.case = case
+        self.components = self.modern(json.loads(path.read_text())["components"])
+
+    def modern(self, node):
+        """OpenAPI 3.0's `nullable`, which the document uses still, as JSON Schema has it."""
+        if isinstance(node, list):
+            return [self.modern(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        out = {key: self.modern(value) for key, value in node.items() if key != "nullable"}
+        return {"anyOf": [out, {"type": "null"}]} if node.get("nullable") is True else out
+
+    def check(self, name, body):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": self.components}
+        errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(body), key=str)
+        self.case.assertEqual([f"{list(e.path)}: {e.message[:300]}" for e in errors][:5], [], name)
+
+    def check_event(self, body):
+        """Of /v1/responses: which of them says more than "none of these"."""
+        name = "".join(word.title() for part in body["type"].split(".")
+                       for word in part.split("_")).replace("OutputText", "Text") + "Event"
+        self.check(name, body)
+        return body["type"]
+
+    def check_chunk(self, body):
+        """Of /v1/completions: the description has no chunks, and a whole answer always ends."""
+        for choice in body["choices"]:
+            choice["finish_reason"] = choice["finish_reason"] or "stop"
+        self.check("CreateCompletionResponse", body)
 
 
 class Shapes(ApiCase):
-    """Bodies against OpenAI's own description."""
+    """Every body that the OpenAI routes send, against OpenAI's own description."""
 
-    def test_bodies_are_as_described(self):
-        path = DATA / "conformance/openai_openapi.json"
-        if not path.exists():
-            self.skipTest("test data missing")
-        document = json.loads(path.read_text())
-        jsonschema.Draft202012Validator.check_schema({})
+    tool = {"type": "function", "function": {"name": "f", "parameters": {
+        "type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"]}}}
+    forced = {"tools": [tool], "tool_choice": "required", "max_tokens": 300, "temperature": 1,
+              "seed": 1}
 
-        def check(name, body):
-            if name == "ResponseStreamEvent":  # which of them says more than "none of these"
-                parts = body["type"].split(".")
-                name = "".join(word.title() for part in parts for word in part.split("_"))
-                name = name.replace("OutputText", "Text") + "Event"
-            schema = {"$ref": f"#/components/schemas/{name}",
-                      "components": document["components"]}
-            errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(body), key=str)
-            self.assertEqual([f"{list(e.path)}: {e.message[:300]}" for e in errors][:5], [], name)
-
+    def test_chat(self):
+        described = Description(self)
+        usage = {"stream_options": {"include_usage": True}}
         with self.serve() as server:
-            check("CreateChatCompletionResponse", self.chat(server, n=2, model="acme").json)
-            check("CreateChatCompletionResponse",
-                  self.chat(server, logprobs=True, top_logprobs=2).json)
-            for event in self.chat(server, stream=True,
-                                   stream_options={"include_usage": True}).events:
-                event.pop("logprobs", None)
-                for choice in event["choices"]:
-                    if choice["logprobs"] is None:
-                        del choice["logprobs"]  # OpenAPI 3.0's nullable, which 3.1 does not know
-                    if choice["finish_reason"] is None:
-                        del choice["finish_reason"]
-                        choice["finish_reason"] = "stop"
-                check("CreateChatCompletionStreamResponse", event)
-            body = {"prompt": "Hello", "max_tokens": 5, "logprobs": 2}
-            check("CreateCompletionResponse", post(server, "/v1/completions", **body).json)
-            check("ListModelsResponse", call(server, "GET", "/v1/models").json)
-            check("Model", call(server, "GET", "/v1/models/acme").json)
-            check("ErrorResponse", self.chat(server, model="nobody").json)
-            response = {"model": "tiny", "input": "Hello", "max_output_tokens": 6}
-            check("Response", post(server, "/v1/responses", **response).json)
-            for event in post(server, "/v1/responses", **response, stream=True).events:
-                check("ResponseStreamEvent", event)
+            for fields in ({"n": 2, "model": "acme"}, {"logprobs": True, "top_logprobs": 2},
+                           self.forced, {"stop": ["e"]}):
+                whole = self.chat(server, **fields).json
+                described.check("CreateChatCompletionResponse", whole)
+                events = self.chat(server, stream=True, **usage, **fields).events
+                self.assertEqual(events[-1]["choices"], [])
+                for event in events:
+                    described.check("CreateChatCompletionStreamResponse", event)
+                calls = [call for event in events for choice in event["choices"]
+                         for call in choice["delta"].get("tool_calls", [])]
+                self.assertEqual(bool(calls), "tools" in fields)
+
+    def test_completions_embeddings_and_models(self):
+        described = Description(self)
+        with self.serve() as server:
+            body = {"prompt": ["Hello", "You"], "max_tokens": 5, "logprobs": 2, "n": 2}
+            whole = post(server, "/v1/completions", **body).json
+            self.assertEqual(len(whole["choices"]), 4)
+            described.check("CreateCompletionResponse", whole)
+            for event in post(server, "/v1/completions", **body, stream=True,
+                              stream_options={"include_usage": True}).events:
+                described.check_chunk(event)
+            body = {"input": ["Hello", "You"], "model": "acme"}
+            described.check("CreateEmbeddingResponse", post(server, "/v1/embeddings", **body).json)
+            described.check("ListModelsResponse", call(server, "GET", "/v1/models").json)
+            described.check("Model", call(server, "GET", "/v1/models/tiny").json)
+            described.check("Model", call(server, "GET", "/v1/models/acme").json)
+
+    def test_responses(self):
+        described = Description(self)
+        flat = [{"type": "function", "strict": False, **self.tool["function"]}]
+        seen = set()
+        with self.serve() as server:
+            for fields in ({"max_output_tokens": 6}, {"instructions": "Be brief."},
+                           {"tools": flat, "tool_choice": "required", "seed": 1},
+                           {"tools": flat, "tool_choice": {"type": "function", "name": "f"}}):
+                body = {"model": "tiny", "input": "Hello", "max_output_tokens": 300, **fields}
+                described.check("Response", post(server, "/v1/responses", **body).json)
+                for event in post(server, "/v1/responses", **body, stream=True).events:
+                    seen.add(described.check_event(event))
+        self.assertGreaterEqual(seen, {
+            "response.incomplete", "response.completed", "response.output_text.delta",
+            "response.content_part.done", "response.function_call_arguments.delta",
+            "response.function_call_arguments.done", "response.output_item.done"})
+
+    def test_errors(self):
+        described = Description(self)
+        with self.serve() as server:
+            for reply, status in (
+                    (self.chat(server, model="nobody"), 404), (self.chat(server, n=99), 400),
+                    (post(server, "/v1/embeddings", input=""), 400),
+                    (post(server, "/v1/responses", input=5), 400),
+                    (self.chat(server, tool_choice="required"), 400),
+                    (call(server, "GET", "/v1/models/nobody"), 404),
+                    (call(server, "GET", "/v1/nothing"), 404),
+                    (call(server, "GET", "/v1/completions"), 405),
+                    (call(server, "GET", "/v1/models", headers={}), 401),
+                    (post(server, "/v1/load_lora_adapter", lora_name="x"), 403)):
+                self.assertEqual(reply.status, status, reply.text)
+                described.check("ErrorResponse", reply.json)
 
 
 if __name__ == "__main__":

@@ -63,8 +63,9 @@ assert.ok(logprobs.every((item) => item.top_logprobs.length === 3 && item.logpro
 const forced = { logit_bias: { 70: 100 }, max_tokens: 6 };
 const repeated = said(await chat(forced));
 assert.equal(new Set(repeated).size, 1);
-assert.notEqual(said(await chat({ logit_bias: { 70: 30 }, frequency_penalty: 2,
-  presence_penalty: 2 })).slice(0, 6), repeated);
+assert.ok(new Set(said(await chat({ logit_bias: { 70: 30 } }))).size === 1);
+assert.ok(new Set(said(await chat({ logit_bias: { 70: 30 }, frequency_penalty: 2,
+  presence_penalty: 2 }))).size > 1);
 const letter = base.trim()[0];
 const stopped = await chat({ model: "tiny", stop: [letter] });
 assert.ok(!said(stopped).includes(letter));
