@@ -11,7 +11,7 @@ import unittest
 
 import jsonschema
 
-from program import DATA, Case, Server, SOURCE, etch, make_tiny_model, need_data
+from program import DATA, Case, Server, SOURCE, etch, etch_json, make_tiny_model, need_data
 
 ADMIN = {"Authorization": "Bearer boss"}
 USER = {"Authorization": "Bearer user"}
@@ -412,6 +412,27 @@ class OpenAi(ApiCase):
                                   frobnicate=1).status, 400)
             text = call(server, "GET", "/metrics", headers=ADMIN).text
             self.assertRegex(text, r"vllm:generation_tokens_total\S* 1\n")
+
+    def test_embeddings_are_limited_and_metered(self):
+        tenants = self.folder / "tenants.db"
+        key = etch_json("tenant", "add", "firm", "--adapter", "acme", "--requests-per-minute", "2",
+                        "--db", tenants)["key"]
+        with Server(self.image, "--adapters", self.adapters, "--tenants", tenants) as server:
+            def get(**fields):
+                return post(server, "/v1/embeddings", {"Authorization": "Bearer " + key},
+                            **{"input": ["Hello", "You"], "model": "acme", **fields})
+
+            self.assertEqual(get(model="bistro").status, 404)
+            done = get()
+            self.assertEqual(done.status, 200, done.text)
+            self.assertEqual(get(input="x").status, 200)
+            refused = get()
+            self.assertEqual((refused.status, refused.json["error"]["code"]),
+                             (429, "rate_limit_exceeded"))
+        rows = etch_json("tenant", "usage", "firm", "--requests", "--db", tenants)["requests"]
+        self.assertEqual([(row["adapter"], row["completion_tokens"]) for row in rows],
+                         [("acme", 0)] * 2)
+        self.assertIn(done.json["usage"]["prompt_tokens"], [row["prompt_tokens"] for row in rows])
 
     def test_responses(self):
         with self.serve() as server:
