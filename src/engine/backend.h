@@ -39,6 +39,9 @@ struct Column {
   model::TokenId token = 0;
   int64_t position = 0;       // tokens before this one in its session
   std::span<int32_t> logits;  // vocab_size R32 values to fill; empty when not wanted
+  // dim R32 values to fill with what the final norm gives to the head; only where logits are wanted
+  // too and the backend gives_hidden().
+  std::span<int32_t> hidden = {};
 };
 
 class Backend {
@@ -55,6 +58,8 @@ class Backend {
   // Whether states can be copied, and going on from a copy gives the bits of having read the
   // tokens. That needs a result that does not depend on how tokens are cut into passes.
   virtual bool copies_states() const { return false; }
+  // Whether Column::hidden is filled.
+  virtual bool gives_hidden() const { return false; }
   virtual std::string isa() const { return "scalar"; }
   virtual int threads() const { return 1; }
   // Parallel loops of one decoded token that wait for each other, the base alone; 0 when the

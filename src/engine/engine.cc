@@ -74,6 +74,12 @@ std::span<const int32_t> Session::logits(int64_t row) const {
                                     static_cast<size_t>(vocab_size_));
 }
 
+std::span<const int32_t> Session::hidden(int64_t row) const {
+  ETCH_CHECK(row >= 0 && row < logit_rows_, "row {} of {}", row, logit_rows_);
+  const size_t width = hidden_.size() / static_cast<size_t>(logit_rows_);
+  return std::span(hidden_).subspan(static_cast<size_t>(row) * width, width);
+}
+
 void Session::Truncate(int64_t position) {
   ETCH_CHECK(position >= 0 && position <= position_, "{} of {}", position, position_);
   position_ = position;
@@ -135,7 +141,8 @@ std::unique_ptr<Engine> Engine::Over(const image::Image& image, std::unique_ptr<
       options.context > 0 ? options.context : std::min(image.config().context, kDefaultContext),
       backend->kv_bytes_per_token(),
       backend->phases_per_token(),
-      backend->copies_states()};
+      backend->copies_states(),
+      backend->gives_hidden()};
   engine->backend_ = std::move(backend);
   return engine;
 }
@@ -179,6 +186,9 @@ Status Engine::Forward(std::span<const Step> steps) {
                   "{} tokens after {} exceed the context of {}; start with a longer --context",
                   count, step.session->position_, step.session->context_);
     }
+    if (step.hidden && !info_.gives_hidden) {
+      return Fail(ErrorCode::kUnsupported, "the {} backend gives no hidden states", info_.backend);
+    }
     for (const TokenId token : step.tokens) {
       if (token < 0 || token >= vocabulary) {
         return Fail(ErrorCode::kInvalidArgument, "token {} is outside of the vocabulary of {}",
@@ -216,15 +226,19 @@ void Engine::AddColumns(const Step& step) {
                                                                          : count;
   session.logit_rows_ = static_cast<int64_t>(wanted);
   session.logits_.resize(wanted * vocabulary);
+  const auto width = static_cast<size_t>(step.hidden ? image_->config().dim : 0);
+  session.hidden_.resize(wanted * width);
   for (size_t index = 0; index < count; ++index) {
     Column column{session.state_.get(),
                   session.adapters_,
                   step.tokens[index],
                   session.position_ + static_cast<int64_t>(index),
+                  {},
                   {}};
     if (index >= count - wanted) {
-      column.logits =
-          std::span(session.logits_).subspan((index - (count - wanted)) * vocabulary, vocabulary);
+      const size_t row = index - (count - wanted);
+      column.logits = std::span(session.logits_).subspan(row * vocabulary, vocabulary);
+      column.hidden = std::span(session.hidden_).subspan(row * width, width);
     }
     columns_.push_back(column);
   }

@@ -73,6 +73,8 @@ class Session {
   // The float backend rounds its own to the same format.
   std::span<const int32_t> logits(int64_t row = 0) const;
   int64_t logit_rows() const { return logit_rows_; }
+  // What the final norm gave for that row, dim values of R32; empty unless Step::hidden asked.
+  std::span<const int32_t> hidden(int64_t row = 0) const;
 
   // Forgets every token from `position` on.
   void Truncate(int64_t position);
@@ -94,6 +96,7 @@ class Session {
   std::vector<int32_t> logits_;
   int64_t logit_rows_ = 0;
   int64_t vocab_size_ = 0;
+  std::vector<int32_t> hidden_;  // (logit_rows_, dim), or empty
 };
 
 enum class LogitsWanted { kNone, kLast, kAll };
@@ -103,6 +106,7 @@ struct Step {
   Session* session = nullptr;
   std::span<const TokenId> tokens;
   LogitsWanted logits = LogitsWanted::kLast;
+  bool hidden = false;  // Session::hidden of the rows that have logits
 };
 
 struct EngineInfo {
@@ -115,6 +119,7 @@ struct EngineInfo {
                                  // the backend does not say
   bool copies_contexts = false;  // SessionOptions::prefix can be used, and gives the same bits as
                                  // reading the tokens
+  bool gives_hidden = false;     // Step::hidden can be asked for
 };
 
 class Engine {
@@ -136,8 +141,9 @@ class Engine {
   // Appends each step's tokens to its session, in one pass over the base for all of them; sessions
   // must differ. Checked before anything is computed: kContextExceeded when a context would
   // overflow, kInvalidArgument for a token outside of the vocabulary. kCancelled when interrupted:
-  // the sessions stand where they stood, without logits. The result of a step does not depend on
-  // the other steps, nor on how its tokens are cut into calls. One caller at a time.
+  // the sessions stand where they stood, without logits. kUnsupported for hidden states of a
+  // backend that gives none. The result of a step does not depend on the other steps, nor on how
+  // its tokens are cut into calls. One caller at a time.
   Status Forward(std::span<const Step> steps);
 
   const EngineInfo& info() const { return info_; }

@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "engine/backend.h"
 #include "engine/cpu/kernels.h"
 #include "engine/random_model_test.h"
 #include "engine/scheduler.h"
@@ -104,6 +105,85 @@ TEST_P(EngineShapes, EveryInstructionSetGivesTheSameLogits) {
       }
     }
   }
+}
+
+// The head's input for the last token, the tokens read in pieces of `piece`.
+std::vector<int32_t> LastHidden(Engine& engine, const std::vector<TokenId>& tokens, size_t piece,
+                                const std::vector<ActiveAdapter>& adapters) {
+  const auto session = MakeSession(engine, adapters);
+  for (size_t begin = 0; begin < tokens.size(); begin += piece) {
+    const size_t count = std::min(piece, tokens.size() - begin);
+    const bool is_last = begin + count == tokens.size();
+    const Step step{session.get(), std::span(tokens).subspan(begin, count),
+                    is_last ? LogitsWanted::kLast : LogitsWanted::kNone, is_last};
+    EXPECT_TRUE(engine.Forward({&step, 1}));
+  }
+  const std::span<const int32_t> hidden = session->hidden();
+  return {hidden.begin(), hidden.end()};
+}
+
+TEST_P(EngineShapes, HiddenStatesAreTheSameBitsHoweverTheyAreMade) {
+  const auto image = RandomImage(GetParam(), 31);
+  const std::vector<TokenId> tokens = SomeTokens(GetParam(), 30);
+  const std::vector<ActiveAdapter> adapters = {{RandomAdapter(GetParam(), 8, 32)}};
+  const auto reference = MakeEngine(*image, BackendKind::kReference);
+  const auto cpu = MakeEngine(*image, BackendKind::kCpu, 2);
+  const auto expected = LastHidden(*reference, tokens, 30, adapters);
+  ASSERT_EQ(std::ssize(expected), GetParam().dim);
+  EXPECT_EQ(LastHidden(*cpu, tokens, 30, adapters), expected);
+  EXPECT_EQ(LastHidden(*cpu, tokens, 7, adapters), expected);
+  EXPECT_NE(LastHidden(*cpu, tokens, 30, {}), expected);
+  // All rows of a pass, beside a session that wants none.
+  const auto asked = MakeSession(*cpu, adapters);
+  const auto other = MakeSession(*cpu);
+  const std::vector<Step> steps = {{other.get(), tokens, LogitsWanted::kAll},
+                                   {asked.get(), tokens, LogitsWanted::kAll, true}};
+  ASSERT_TRUE(cpu->Forward(steps));
+  EXPECT_TRUE(std::ranges::equal(asked->hidden(29), expected));
+  EXPECT_FALSE(std::ranges::equal(asked->hidden(28), expected));
+  EXPECT_TRUE(other->hidden(29).empty());
+  // The twin's are near.
+  const auto twin = LastHidden(*MakeEngine(*image, BackendKind::kFloat), tokens, 30, adapters);
+  double product = 0.0;
+  double sizes[2] = {};
+  for (size_t index = 0; index < twin.size(); ++index) {
+    product += static_cast<double>(twin[index]) * expected[index];
+    sizes[0] += std::pow(static_cast<double>(twin[index]), 2);
+    sizes[1] += std::pow(static_cast<double>(expected[index]), 2);
+  }
+  EXPECT_GT(product / std::sqrt(sizes[0] * sizes[1]), 0.99);
+}
+
+TEST(Engine, ABackendWithoutHiddenStatesSaysSo) {
+  struct Plain : Backend {
+    explicit Plain(std::unique_ptr<Backend> inner_in) : inner(std::move(inner_in)) {}
+    Result<std::unique_ptr<SessionState>> NewState(int64_t context) const override {
+      return inner->NewState(context);
+    }
+    Status Forward(std::span<const Column> columns, const Interrupted& interrupted) override {
+      return inner->Forward(columns, interrupted);
+    }
+    int64_t kv_bytes_per_token() const override { return inner->kv_bytes_per_token(); }
+    std::unique_ptr<Backend> inner;
+  };
+  const auto image = RandomImage(OddConfig(), 33);
+  const auto engine =
+      Engine::Over(*image, std::make_unique<Plain>(MakeReferenceBackend(*image)), "plain", {});
+  const auto session = MakeSession(*engine);
+  const std::vector<TokenId> tokens = {1, 2};
+  const Step step{session.get(), tokens, LogitsWanted::kLast, true};
+  const Status status = engine->Forward({&step, 1});
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().message, "the plain backend gives no hidden states");
+  Scheduler scheduler(*engine, {});
+  Request request;
+  request.prompt = tokens;
+  request.max_tokens = 1;
+  request.hidden = true;
+  const auto refused = scheduler.Submit(std::move(request));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(refused.error().message.find("the plain backend gives tokens"), std::string::npos);
 }
 
 TEST_P(EngineShapes, TheTwinAgreesToQuantisationAccuracy) {

@@ -69,7 +69,8 @@ Step Generator::NextStep(int64_t chunk, PassCost& cost, bool may_draft, PassPlan
   return {session_.get(), pass_,
           !drawable_     ? LogitsWanted::kNone
           : drafted_ > 0 ? LogitsWanted::kAll
-                         : LogitsWanted::kLast};
+                         : LogitsWanted::kLast,
+          options_.hidden};
 }
 
 std::optional<TokenEvent> Generator::Draw() {
@@ -77,6 +78,7 @@ std::optional<TokenEvent> Generator::Draw() {
     return std::nullopt;
   }
   const std::span<const int32_t> logits = session_->logits(row_);
+  const std::span<const int32_t> hidden = session_->hidden(row_);
   numerics::AllowedTokens allowed;
   if (options_.filter.allowed) {
     allowed = options_.filter.allowed();
@@ -104,7 +106,7 @@ std::optional<TokenEvent> Generator::Draw() {
     drawable_ = false;
     session_->Truncate(session_->position() - drafted_ + row_);
   }
-  return TokenEvent{token, logits};
+  return TokenEvent{token, logits, hidden};
 }
 
 void Generator::Settle() {

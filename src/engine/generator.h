@@ -37,6 +37,7 @@ namespace etch::engine {
 struct TokenEvent {
   TokenId token = 0;
   std::span<const int32_t> logits;
+  std::span<const int32_t> hidden = {};  // of GeneratorOptions::hidden: what the head read
 };
 
 // What holds a text to a constraint: asked before every draw, told every token that was drawn. One
@@ -54,6 +55,7 @@ struct GeneratorOptions {
   Speculation speculation = Speculation::kAuto;
   numerics::LogitChanges changes = {};  // of the logits that a token is drawn from
   TokenFilter filter = {};
+  bool hidden = false;  // events carry the final norm's output, where the backend gives it
 };
 
 struct SpeculationCounts {

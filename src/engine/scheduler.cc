@@ -142,6 +142,13 @@ Result<uint64_t> Scheduler::Submit(Request request) {
         "the prompt has {} tokens, the context holds {} with the answer; shorten the prompt",
         prompt, context);
   }
+  if (request.hidden && !info.gives_hidden) {
+    return Fail(
+        ErrorCode::kUnsupported,
+        "the {} backend gives tokens, not hidden states: no embeddings; --backend cpu gives "
+        "both",
+        info.backend);
+  }
   const int64_t vocabulary = state.engine.image().config().vocab_size;
   for (const TokenId token : request.prompt) {
     if (token < 0 || token >= vocabulary) {
@@ -391,7 +398,7 @@ Status Scheduler::State::Start(Running& entry) {
   entry.generator = std::make_unique<Generator>(
       engine, std::move(session),
       GeneratorOptions{request.sampling, request.stream, options.speculation, request.changes,
-                       request.filter});
+                       request.filter, request.hidden});
   entry.generator->Adopt(request.prompt);
   entry.generator->Begin(std::move(request.prompt), request.max_tokens);
   if (request.on_start) {

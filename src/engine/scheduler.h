@@ -47,6 +47,7 @@ struct Request {
   std::vector<TokenId> end_tokens;  // sorted; one of these ends the answer and is not reported
 
   TokenFilter filter = {};  // what the answer is held to; called on the scheduler's thread
+  bool hidden = false;      // on_token's events carry TokenEvent::hidden
 
   // Called once, first, when the request starts to run. May be empty.
   std::function<void(const RequestStart&)> on_start;
@@ -88,7 +89,7 @@ class Scheduler {
   // Takes a request and returns its id, or: kContextExceeded when the prompt and at least one token
   // do not fit the context (checked here, nothing is cut), kUnavailable when the queue is full or
   // shutting down, kNoSpace when its context and adapters exceed the budget even alone,
-  // kInvalidArgument.
+  // kUnsupported for hidden states of a backend that gives none, kInvalidArgument.
   Result<uint64_t> Submit(Request request);
   // Ends a request at its next turn; unknown ids are ignored.
   void Cancel(uint64_t id);

@@ -38,6 +38,8 @@ Result<ConstraintPtr> CompileJsonSchema(std::string_view schema, const SchemaOpt
   Budget budget(limits);
   ETCH_ASSIGN_OR_RETURN(SchemaSource source, ReadSchema(schema, options, budget));
   ETCH_ASSIGN_OR_RETURN(auto program, CompileSchema(std::move(source), budget));
+  program->prefix = options.prefix;
+  program->suffix = options.suffix;
   return Share(std::move(program));
 }
 

@@ -35,6 +35,9 @@ using ConstraintPtr = std::shared_ptr<const Constraint>;  // matchers keep it al
 
 struct SchemaOptions {
   bool formats = true;  // hold texts to "format"; otherwise it is an annotation
+  // What the text begins and ends with, around the JSON.
+  std::string prefix = {};
+  std::string suffix = {};
 };
 
 // Errors: kMalformed for what is no schema, pattern or grammar; kUnsupported naming the keyword and

@@ -37,6 +37,17 @@ void ExpectError(const Result<ConstraintPtr>& constraint, ErrorCode code, std::s
       << constraint.error().message;
 }
 
+TEST(Schema, StandsBetweenFixedTexts) {
+  const auto call =
+      CompileJsonSchema(R"({"type":"integer"})", {.prefix = "<a>\n", .suffix = "\n</a>"});
+  EXPECT_TRUE(Takes(call, "<a>\n12\n</a>"));
+  EXPECT_TRUE(Takes(call, "<a>\n -1\n</a>"));
+  for (const char* wrong : {"12", "<a>\n12", "<a>12\n</a>", "<a>\n12\n</a", "<a>\n12\n</a>\n",
+                            "<a>\n\n</a>", "<b>\n12\n</a>", ""}) {
+    EXPECT_FALSE(Takes(call, wrong)) << wrong;
+  }
+}
+
 TEST(Regex, TakesWholeTexts) {
   const auto takes = [](std::string_view pattern, std::string_view text) {
     return Takes(CompileRegex(pattern), text);

@@ -145,7 +145,8 @@ bool Machine::Accepts(FrameId id) const {
   if (frame.kind == Frame::Kind::kAutomaton) {
     return program_.dfas[frame.node].accepts(frame.a) && Accepts(frame.parent);
   }
-  return frame.kind == Frame::Kind::kRoot && frame.phase == kDone;
+  return frame.kind == Frame::Kind::kRoot && frame.phase == kDone &&
+         frame.a == program_.suffix.size();
 }
 
 StateId Machine::Adopt(const Machine& other, StateId state) {

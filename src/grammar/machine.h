@@ -49,7 +49,7 @@ class Machine {
 
   struct Frame {
     enum class Kind : uint8_t {
-      kRoot,       // the bottom; phase: kBefore or kDone
+      kRoot,       // the bottom; phase: kBefore or kDone; a: bytes read of prefix or suffix
       kLiteral,    // node: of kLiterals; a: bytes read
       kAutomaton,  // a number, or a whole pattern; node: of dfas; a: its state
       kString,     // node: of strings; a: state; b: characters; phase, c: escape

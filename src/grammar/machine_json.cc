@@ -100,6 +100,15 @@ bool Machine::TakeSpace(const Frame& frame, uint8_t byte) {
 }
 
 void Machine::StepRoot(const Frame& frame, uint8_t byte) {
+  const std::string& fixed = frame.phase == kBefore ? program_.prefix : program_.suffix;
+  if (frame.a < fixed.size()) {
+    if (static_cast<uint8_t>(fixed[frame.a]) == byte) {
+      Frame next = frame;
+      ++next.a;
+      Push(Intern(next));
+    }
+    return;
+  }
   if (frame.phase == kBefore && !TakeSpace(frame, byte)) {
     Frame done;
     done.phase = kDone;

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -86,6 +87,9 @@ struct Program {
   std::vector<ObjectNode> objects;
   std::vector<ValueNode> values;
   uint32_t root = 0;  // value node
+  // Around the value, byte by byte.
+  std::string prefix;
+  std::string suffix;
 
   // kRules
   std::vector<NfaNode> nodes;

@@ -51,7 +51,7 @@ class SchemaCompiler {
   SchemaCompiler(SchemaSource source, Budget& budget)
       : source_(std::move(source)), budget_(budget), program_(std::make_unique<Program>()) {}
 
-  Result<std::unique_ptr<const Program>> Compile() {
+  Result<std::unique_ptr<Program>> Compile() {
     program_->kind = Program::Kind::kJson;
     program_->limits = budget_.limits();
     program_->dfas = std::move(source_.dfas);
@@ -84,7 +84,7 @@ class SchemaCompiler {
       return Fail(ErrorCode::kInvalidArgument, "the schema asks for texts nested deeper than {}",
                   budget_.limits().nesting);
     }
-    return std::unique_ptr<const Program>(std::move(program_));
+    return std::unique_ptr<Program>(std::move(program_));
   }
 
  private:
@@ -674,7 +674,7 @@ Status SchemaCompiler::FillObject(const PendingObject& pending) {
 
 }  // namespace
 
-Result<std::unique_ptr<const Program>> CompileSchema(SchemaSource source, Budget& budget) {
+Result<std::unique_ptr<Program>> CompileSchema(SchemaSource source, Budget& budget) {
   return SchemaCompiler(std::move(source), budget).Compile();
 }
 

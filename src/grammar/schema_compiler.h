@@ -11,6 +11,6 @@
 namespace etch::grammar {
 
 // kMismatch when no JSON text satisfies the schema.
-Result<std::unique_ptr<const Program>> CompileSchema(SchemaSource source, Budget& budget);
+Result<std::unique_ptr<Program>> CompileSchema(SchemaSource source, Budget& budget);
 
 }  // namespace etch::grammar

@@ -6,6 +6,7 @@
 
 #include "adapter/adapter.h"
 #include "serve/request_log.h"
+#include "serve/tool_fields.h"
 #include "tenant/calendar.h"
 #include "text/chat_prompt.h"
 
@@ -124,10 +125,37 @@ struct Prepared {
   std::shared_ptr<grammar::TokenMasks> masks;  // null: free text
 };
 
+// Whether a chat prompt ends in <think>: the answer begins with thoughts.
+bool EndsThinking(const std::vector<engine::TokenId>& prompt, const text::Tokenizer& tokenizer) {
+  constexpr size_t kTail = 12;
+  std::string tail;
+  for (size_t at = prompt.size() - std::min(prompt.size(), kTail); at < prompt.size(); ++at) {
+    tail += tokenizer.TokenBytes(prompt[at], true);
+  }
+  tail.erase(tail.find_last_not_of(" \n") + 1);
+  return tail.ends_with("<think>");
+}
+
+// A call that the request forces, and what JSON the answer must be, behind thoughts that the prompt
+// has begun.
+void CompleteConstraint(const Service& service, const Prompts& prompts,
+                        CompletionRequest& request) {
+  if (!request.forced_calls.empty()) {
+    request.constraint = ForcedCall(request, service.engine.image().vocabulary().chat_template);
+  }
+  if (request.constraint && request.is_chat() &&
+      (request.constraint->kind == ConstraintSpec::Kind::kJsonObject ||
+       request.constraint->kind == ConstraintSpec::Kind::kJsonSchema) &&
+      EndsThinking(prompts.front(), service.tokenizer)) {
+    request.constraint->prefix = "\n</think>\n\n" + request.constraint->prefix;
+  }
+}
+
 Result<Prepared> Prepare(Service& service, const Caller& caller, CompletionRequest& request) {
   Prepared out;
   ETCH_ASSIGN_OR_RETURN(out.chosen, FindAdapters(service, caller, request));
   ETCH_ASSIGN_OR_RETURN(out.prompts, EncodePrompts(service, request));
+  CompleteConstraint(service, out.prompts, request);
   if (request.constraint) {
     ETCH_ASSIGN_OR_RETURN(out.masks, service.constraints.Find(*request.constraint));
   }
@@ -152,17 +180,6 @@ Result<Prepared> Prepare(Service& service, const Caller& caller, CompletionReque
     }
   }
   return out;
-}
-
-// Whether a chat prompt ends in <think>: the answer begins with thoughts.
-bool EndsThinking(const std::vector<engine::TokenId>& prompt, const text::Tokenizer& tokenizer) {
-  constexpr size_t kTail = 12;
-  std::string tail;
-  for (size_t at = prompt.size() - std::min(prompt.size(), kTail); at < prompt.size(); ++at) {
-    tail += tokenizer.TokenBytes(prompt[at], true);
-  }
-  tail.erase(tail.find_last_not_of(" \n") + 1);
-  return tail.ends_with("<think>");
 }
 
 Refused FromError(const Error& error) {
@@ -309,6 +326,12 @@ Piece TakePiece(Completion& completion, Metrics& metrics) {
     }
     last = arrival.time;
     metrics.CountTokens(piece.tokens);
+  }
+  if (!piece.hidden.empty()) {
+    completion.timings.last_token_s = Seconds(completion.arrived, arrival.time);
+    if (piece.choice == 0) {
+      metrics.CountPrompt(completion.usage.prompt_tokens);
+    }
   }
   if (piece.started && completion.timings.started_s == 0.0) {
     completion.timings.started_s = Seconds(completion.arrived, arrival.time);

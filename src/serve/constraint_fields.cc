@@ -14,6 +14,8 @@ using Kind = ConstraintSpec::Kind;
 constexpr std::array<std::string_view, 8> kFields = {
     "response_format", "structured_outputs", "guided_json", "guided_regex",
     "guided_grammar",  "guided_choice",      "json_schema", "grammar"};
+// A forced call is a constraint, too.
+constexpr std::string_view kToolChoice = "tool_choice";
 constexpr size_t kMaxChoiceTexts = 10'000;
 
 tl::unexpected<Error> Invalid(std::string_view field, std::string_view what) {
@@ -151,7 +153,7 @@ std::string_view ConstraintField(std::string_view message) {
       return field;
     }
   }
-  return {};
+  return message.starts_with(kToolChoice) ? kToolChoice : std::string_view();
 }
 
 }  // namespace etch::serve

@@ -8,11 +8,14 @@ namespace {
 constexpr size_t kMaxEntries = 16;  // of at most about 80 MB each, for a vocabulary of 128 k
 
 Result<grammar::ConstraintPtr> Compile(const ConstraintSpec& spec) {
+  const grammar::SchemaOptions options{.prefix = spec.prefix, .suffix = spec.suffix};
+  grammar::Limits limits;
+  limits.whitespace = spec.is_compact ? 0 : limits.whitespace;
   switch (spec.kind) {
     case ConstraintSpec::Kind::kJsonObject:
-      return grammar::CompileJsonObject();
+      return grammar::CompileJsonSchema(R"({"type":"object"})", options);
     case ConstraintSpec::Kind::kJsonSchema:
-      return grammar::CompileJsonSchema(spec.text);
+      return grammar::CompileJsonSchema(spec.text, options, limits);
     case ConstraintSpec::Kind::kRegex:
       return grammar::CompileRegex(spec.text);
     case ConstraintSpec::Kind::kGrammar:
@@ -29,7 +32,8 @@ Result<std::shared_ptr<grammar::TokenMasks>> ConstraintCache::Find(const Constra
   const auto find = [&]() -> std::shared_ptr<grammar::TokenMasks> {
     for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
       if (entry->spec.kind == spec.kind && entry->spec.text == spec.text &&
-          entry->spec.choices == spec.choices) {
+          entry->spec.choices == spec.choices && entry->spec.prefix == spec.prefix &&
+          entry->spec.suffix == spec.suffix && entry->spec.is_compact == spec.is_compact) {
         entries_.splice(entries_.begin(), entries_, entry);
         return entry->masks;
       }

@@ -27,6 +27,7 @@ engine::Request MakeRequest(const CompletionRequest& request,
     out.end_tokens = tokenizer.vocabulary().end_of_generation;
   }
   out.changes = request.changes;
+  out.hidden = request.embeds;
   out.context = request.context;
   out.client = request.client;
   out.salt = request.client;
@@ -40,10 +41,15 @@ engine::Request MakeRequest(const CompletionRequest& request,
     out.filter.allowed = [choice] { return choice->matcher->Allowed(); };
     out.filter.accept = [choice](engine::TokenId token) { choice->matcher->Accept(token); };
   }
-  out.on_token = [choice, index, deliver, logprobs = request.logprobs,
-                  top = request.top_logprobs](const engine::TokenEvent& event) {
+  out.on_token = [choice, index, deliver, logprobs = request.logprobs, top = request.top_logprobs,
+                  embeds = request.embeds](const engine::TokenEvent& event) {
     Piece piece;
     piece.choice = index;
+    if (embeds) {
+      piece.hidden.assign(event.hidden.begin(), event.hidden.end());
+      deliver(std::move(piece));
+      return false;
+    }
     piece.tokens = 1;
     piece.text = choice->output.Push(event.token);
     if (logprobs) {

@@ -30,6 +30,7 @@ struct Piece {
   std::string reasoning;
   std::vector<ToolCall> calls;
   std::vector<TokenDetail> details;  // one a token when logprobs are wanted
+  std::vector<int32_t> hidden;       // of CompletionRequest::embeds: behind the final norm, R32
   int64_t cached_tokens = 0;         // of the prompt, in the first piece of a prompt's first choice
   int64_t tokens = 0;                // completion tokens that this piece accounts for
   bool started = false;              // nothing yet but that it no longer waits

@@ -90,6 +90,11 @@ void Metrics::FirstToken(double seconds, int64_t prompt_tokens) {
   prompt_tokens_ += prompt_tokens;
 }
 
+void Metrics::CountPrompt(int64_t prompt_tokens) {
+  const std::lock_guard lock(mutex_);
+  prompt_tokens_ += prompt_tokens;
+}
+
 void Metrics::NextTokens(double seconds_between) {
   const std::lock_guard lock(mutex_);
   between_tokens_.Observe(seconds_between);

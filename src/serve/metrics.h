@@ -74,6 +74,7 @@ class Metrics {
   };
 
   void FirstToken(double seconds, int64_t prompt_tokens);
+  void CountPrompt(int64_t prompt_tokens);  // of what is read without an answer
   void NextTokens(double seconds_between);
   void CountTokens(int64_t tokens);
   void Finished(const std::string& reason);  // of one choice: "stop", "length", "abort"

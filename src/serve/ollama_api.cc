@@ -29,14 +29,6 @@ std::string Dump(const Out& json) {
 
 int64_t Nanoseconds(double seconds) { return static_cast<int64_t>(std::max(0.0, seconds) * 1e9); }
 
-// Clients write "acme:latest" for "acme".
-std::string WithoutTag(const Service& service, std::string model) {
-  if (model.ends_with(kTag) && !service.adapters.State(model)) {
-    model.resize(model.size() - kTag.size());
-  }
-  return model;
-}
-
 class OllamaFormat : public AnswerFormat {
  public:
   explicit OllamaFormat(bool is_chat) : is_chat_(is_chat) {}
@@ -170,7 +162,7 @@ Result<Json> ReadCommon(const Service& service, const Json& json, bool strict) {
   ETCH_TRY(ReadString(json, "model", model));
   bool stream = true;
   ETCH_TRY(ReadBool(json, "stream", stream));
-  Json body = {{"model", WithoutTag(service, model)}, {"stream", stream}};
+  Json body = {{"model", ModelWithoutTag(service, model)}, {"stream", stream}};
   ETCH_TRY(CarryOptions(json, body));
   if (const Json* format = Field(json, "format"); format != nullptr && *format != "") {
     if (*format == "json") {
@@ -250,7 +242,7 @@ Result<Reply> Show(const Service& service, const Caller& caller, std::string_vie
   std::string model;
   ETCH_TRY(ReadString(json, "name", model));
   ETCH_TRY(ReadString(json, "model", model));
-  model = WithoutTag(service, model);
+  model = ModelWithoutTag(service, model);
   if (model.empty() || !IsVisible(service, caller, model)) {
     return Reply{404, OllamaError("model '" + model + "' not found")};
   }
@@ -335,6 +327,13 @@ Reply AnswerOllamaRoute(const Service& service, const Caller& caller, const Rout
                  : Reply{HttpStatus(reply.error().code), OllamaError(reply.error().message)};
   }
   return {404, OllamaError("no route " + std::string(route.path))};
+}
+
+std::string ModelWithoutTag(const Service& service, std::string model) {
+  if (model.ends_with(kTag) && !service.adapters.State(model)) {
+    model.resize(model.size() - kTag.size());
+  }
+  return model;
 }
 
 std::string OllamaError(const std::string& message) {

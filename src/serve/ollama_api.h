@@ -16,6 +16,9 @@ Result<Ask> AskOllamaGenerate(const Service& service, const RouteRequest& route,
 // Every other path below /api/.
 Reply AnswerOllamaRoute(const Service& service, const Caller& caller, const RouteRequest& route);
 
+// Clients write "acme:latest" for "acme".
+std::string ModelWithoutTag(const Service& service, std::string model);
+
 // {"error": message}
 std::string OllamaError(const std::string& message);
 

@@ -35,6 +35,9 @@ struct ConstraintSpec {
   std::string text;                  // the schema, pattern or grammar
   std::vector<std::string> choices;  // kChoice
   std::string field;                 // of the request, for errors
+  std::string prefix;                // what stands around the JSON of the first two kinds
+  std::string suffix;
+  bool is_compact = false;  // JSON on one line
 };
 
 struct CompletionRequest {
@@ -56,9 +59,11 @@ struct CompletionRequest {
 
   std::string tools_json;                       // a list of tools for the template, or empty
   std::vector<std::string> tool_names;          // of their functions
+  std::vector<std::string> forced_calls;        // the answer is a call of one of these, if any
   std::optional<std::vector<ScaledLora>> lora;  // instead of the adapter that `model` names
   numerics::LogitChanges changes;               // penalties and bias
   bool ignore_eos = false;
+  bool embeds = false;  // what is wanted of each prompt is its vector, not an answer
 
   bool is_chat() const { return !messages.empty(); }
 };

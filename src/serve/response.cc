@@ -135,6 +135,7 @@ void ChoiceState::Add(const Piece& piece) {
   reasoning += piece.reasoning;
   calls.insert(calls.end(), piece.calls.begin(), piece.calls.end());
   details.insert(details.end(), piece.details.begin(), piece.details.end());
+  hidden.insert(hidden.end(), piece.hidden.begin(), piece.hidden.end());
   tokens += piece.tokens;
   if (piece.finished) {
     finished = true;

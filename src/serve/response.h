@@ -28,6 +28,7 @@ struct ChoiceState {
   std::string reasoning;
   std::vector<ToolCall> calls;
   std::vector<TokenDetail> details;
+  std::vector<int32_t> hidden;
   int64_t tokens = 0;
   bool finished = false;
   engine::FinishReason reason = engine::FinishReason::kStop;

@@ -218,6 +218,9 @@ Result<Ask> AskResponses(const Service&, const RouteRequest& route, bool strict)
   if (const Json* tools = Field(json, "tools")) {
     ETCH_ASSIGN_OR_RETURN(body["tools"], ReadTools(*tools));
   }
+  if (Json& choice = body["tool_choice"]; choice.is_object() && choice.contains("name")) {
+    choice["function"] = {{"name", choice["name"]}};
+  }
   ETCH_TRY(CarryFormat(json, body));
   Ask ask;
   ETCH_ASSIGN_OR_RETURN(ask.request, ParseChatRequest(DumpJson(body)));

@@ -6,6 +6,7 @@
 
 #include "serve/adapter_routes.h"
 #include "serve/constraint_fields.h"
+#include "serve/embeddings_api.h"
 #include "serve/generate_api.h"
 #include "serve/json_fields.h"
 #include "serve/ollama_api.h"
@@ -53,9 +54,12 @@ AskFunction FindAsk(std::string_view path) {
       {"/v1/completions", [](const Service&, const RouteRequest& route,
                              bool strict) { return AskOpenAi(route, false, strict); }},
       {"/v1/responses", AskResponses},
+      {"/v1/embeddings", AskEmbeddings},
       {"/generate", AskGenerate},
       {"/api/chat", AskOllamaChat},
       {"/api/generate", AskOllamaGenerate},
+      {"/api/embed", AskOllamaEmbed},
+      {"/api/embeddings", AskOllamaEmbeddings},
   };
   const auto* found =
       std::ranges::find(kAsks, path, &std::pair<std::string_view, AskFunction>::first);
@@ -65,10 +69,6 @@ AskFunction FindAsk(std::string_view path) {
 Reply AnswerRoute(Service& service, const Caller& caller, const RouteRequest& route) {
   if (route.path.starts_with("/api/")) {
     return AnswerOllamaRoute(service, caller, route);
-  }
-  if (route.path == "/v1/embeddings") {
-    return {501, ErrorBody(501, "this engine gives tokens, not hidden states: no embeddings",
-                           "not_supported")};
   }
   if (route.method != Method::kGet) {
     return NotFound(route.path);

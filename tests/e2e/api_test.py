@@ -1,17 +1,17 @@
 """The API surfaces through real HTTP: adapters at run time, /generate, Ollama, OpenAI."""
 
+import base64
 import http.client
 import json
 import os
-import shutil
+import struct
 import subprocess
 import sys
 import unittest
-from pathlib import Path
 
 import jsonschema
 
-from program import DATA, WORK, Case, Server, SOURCE, etch, make_tiny_model
+from program import DATA, Case, Server, SOURCE, etch, etch_json, make_tiny_model, need_data
 
 ADMIN = {"Authorization": "Bearer boss"}
 USER = {"Authorization": "Bearer user"}
@@ -66,15 +66,17 @@ def form(parts):
 class ApiCase(Case):
     """A small chat model whose template knows tools, and two adapters."""
 
+    model_options = ()
+    shown_tools = "{%- if tools %}{{- tools | tojson }}{%- endif %}"
+
     def setUp(self):
         super().setUp()
         self.model = self.folder / "tiny"
-        make_tiny_model(self.model)
+        make_tiny_model(self.model, *self.model_options)
         config = self.model / "tokenizer_config.json"
         settings = json.loads(config.read_text())
         settings["chat_template"] = settings["chat_template"].replace(
-            "{%- for message", "{%- if tools %}{{- tools | tojson }}{%- endif %}{%- for message",
-            1)
+            "{%- for message", self.shown_tools + "{%- for message", 1)
         config.write_text(json.dumps(settings))
         self.image = self.folder / "tiny.etch"
         etch("compile", self.model, "-o", self.image, "--name", "tiny")
@@ -342,7 +344,6 @@ class OpenAi(ApiCase):
             refused = post(server, "/v1/completions", {**USER, "X-Strict": "true"},
                            prompt="Hello", unknown=1)
             self.assertEqual(refused.status, 400)
-            self.assertEqual(post(server, "/v1/embeddings", input="x").status, 501)
 
     def test_tools(self):
         tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
@@ -352,13 +353,86 @@ class OpenAi(ApiCase):
             self.assertGreater(shown, plain)
             hidden = self.chat(server, tools=[tool], tool_choice="none").json
             self.assertEqual(hidden["usage"]["prompt_tokens"], plain)
-            self.assertEqual(self.chat(server, tools=[tool], tool_choice="required").status, 400)
             talk = [*HELLO,
                     {"role": "assistant", "content": None, "tool_calls": [
                         {"id": "1", "type": "function",
                          "function": {"name": "add", "arguments": "{\"a\": 1}"}}]},
                     {"role": "tool", "tool_call_id": "1", "content": "2"}]
             self.assertEqual(self.chat(server, messages=talk, tools=[tool]).status, 200)
+
+    def test_embeddings(self):
+        def get(server, **fields):
+            return post(server, "/v1/embeddings", **{"model": "acme", "input": "Hello", **fields})
+
+        long = "Hello and good day. " * 30
+        vectors = []
+        for options in ((), ("--backend", "reference"), ("--threads", "1", "--prefix-cache", "0")):
+            with self.serve(*options) as server:
+                one = get(server)
+                self.assertEqual(one.status, 200, one.text)
+                several = get(server, input=["Hello", "You", long]).json
+                vectors.append([item["embedding"] for item in several["data"]])
+                self.assertEqual(one.json["data"][0]["embedding"], vectors[-1][0])
+        self.assertEqual(vectors[0], vectors[1])
+        self.assertEqual(vectors[0], vectors[2])
+        with self.serve() as server:
+            prompt = post(server, "/v1/completions", prompt="Hello", max_tokens=1).json["usage"]
+            self.assertEqual(one.json["usage"]["prompt_tokens"], prompt["prompt_tokens"])
+            self.assertEqual(one.json["usage"]["total_tokens"], prompt["prompt_tokens"])
+            forward = get(server, input=[[5, 6, 7], [7, 6, 5], [5, 6, 7]]).json["data"]
+            self.assertEqual(forward[0]["embedding"], forward[2]["embedding"])
+            self.assertNotEqual(forward[0]["embedding"], forward[1]["embedding"])
+            self.assertEqual(get(server, input=[5, 6, 7]).json["data"][0]["embedding"],
+                             forward[0]["embedding"])
+            raw = base64.b64decode(get(server, encoding_format="base64").json["data"][0][
+                "embedding"])
+            self.assertEqual(struct.unpack("<64f", raw),
+                             struct.unpack("<64f", struct.pack("<64f", *vectors[0][0])))
+            weights = get(server, model="tiny", lora=[{"id": 0, "scale": 1}]).json["data"]
+            self.assertEqual(weights[0]["embedding"], vectors[0][0])
+            self.assertEqual(get(server, input=["x"] * 256).status, 200)
+            for wrong, words in (
+                    ({"input": ""}, "empty text"), ({"input": []}, "empty list"),
+                    ({"input": ["x"] * 257}, "more than 256"), ({"input": 5}, "neither a string"),
+                    ({"input": [[5], 5]}, "neither a text"), ({"input": [5, "x"]}, "token id"),
+                    ({"input": [999999]}, "outside of the vocabulary"),
+                    ({"input": [[]]}, "empty list"), ({"input": long * 20}, "shorten the prompt"),
+                    ({"dimensions": 32}, "have 64"), ({"encoding_format": "hex"}, "base64"),
+                    ({"strict": True, "frobnicate": 1}, "frobnicate"),
+                    ({"lora": [{"id": 9}]}, "no adapter")):
+                reply = get(server, **wrong)
+                self.assertEqual(reply.status, 400, wrong)
+                self.assertIn(words, reply.json["error"]["message"])
+            self.assertEqual(get(server, model="nobody").status, 404)
+            self.assertEqual(call(server, "GET", "/v1/embeddings").status, 405)
+            reply = post(server, "/api/embeddings", model="acme", prompt=["a", "b"])
+            self.assertEqual(reply.status, 400)
+            self.assertIn("/api/embed takes", reply.json["error"])
+            self.assertEqual(post(server, "/api/embed", model="acme", input="x", strict=True,
+                                  frobnicate=1).status, 400)
+            text = call(server, "GET", "/metrics", headers=ADMIN).text
+            self.assertRegex(text, r"vllm:generation_tokens_total\S* 1\n")
+
+    def test_embeddings_are_limited_and_metered(self):
+        tenants = self.folder / "tenants.db"
+        key = etch_json("tenant", "add", "firm", "--adapter", "acme", "--requests-per-minute", "2",
+                        "--db", tenants)["key"]
+        with Server(self.image, "--adapters", self.adapters, "--tenants", tenants) as server:
+            def get(**fields):
+                return post(server, "/v1/embeddings", {"Authorization": "Bearer " + key},
+                            **{"input": ["Hello", "You"], "model": "acme", **fields})
+
+            self.assertEqual(get(model="bistro").status, 404)
+            done = get()
+            self.assertEqual(done.status, 200, done.text)
+            self.assertEqual(get(input="x").status, 200)
+            refused = get()
+            self.assertEqual((refused.status, refused.json["error"]["code"]),
+                             (429, "rate_limit_exceeded"))
+        rows = etch_json("tenant", "usage", "firm", "--requests", "--db", tenants)["requests"]
+        self.assertEqual([(row["adapter"], row["completion_tokens"]) for row in rows],
+                         [("acme", 0)] * 2)
+        self.assertIn(done.json["usage"]["prompt_tokens"], [row["prompt_tokens"] for row in rows])
 
     def test_responses(self):
         with self.serve() as server:
@@ -395,66 +469,249 @@ class OpenAi(ApiCase):
                 self.assertEqual(respond(**wrong).status, 400, wrong)
 
 
-class Shapes(ApiCase):
-    """Bodies against OpenAI's own description."""
+class ForcedCalls(ApiCase):
+    """An answer that must be a call is one, and its arguments hold to the function's schema."""
 
-    def test_bodies_are_as_described(self):
+    model_options = ("--context", "2048")
+    functions = {
+        "weather": {"type": "object", "required": ["city", "days"],
+                    "$defs": {"city": {"enum": ["Rome", "Oslo"]}},
+                    "properties": {"city": {"$ref": "#/$defs/city"},
+                                   "days": {"type": "integer", "minimum": 1, "maximum": 9},
+                                   "note": {"type": ["string", "null"], "maxLength": 5}}},
+        "tree": {"type": "object", "required": ["kids"], "additionalProperties": False,
+                 "properties": {"kids": {"type": "array", "maxItems": 1, "items": {"$ref": "#"}}}},
+        "stop": None}
+
+    def tools(self):
+        return [{"type": "function", "function": {"name": name, **(
+            {} if schema is None else {"parameters": schema})}}
+            for name, schema in self.functions.items()]
+
+    def check(self, name, arguments):
+        schema = self.functions[name] or {"type": "object", "additionalProperties": False}
+        errors = jsonschema.Draft202012Validator(schema).iter_errors(json.loads(arguments))
+        self.assertEqual([error.message for error in errors], [], arguments)
+
+    def check_answers(self, server):
+        fields = {"tools": self.tools(), "max_tokens": 400, "temperature": 1, "n": 10}
+        names = []
+        ended = 0
+        for seed in range(5):
+            for choice in self.chat(server, tool_choice="required", seed=seed,
+                                    **fields).json["choices"]:
+                if choice["finish_reason"] == "length":
+                    continue
+                ended += 1
+                self.assertEqual(choice["finish_reason"], "tool_calls")
+                self.assertIsNone(choice["message"]["content"])
+                [made] = choice["message"]["tool_calls"]
+                names.append(made["function"]["name"])
+                self.check(names[-1], made["function"]["arguments"])
+        self.assertGreater(ended, 45)
+        self.assertGreater(len(set(names)), 1)
+        named = {"type": "function", "function": {"name": "weather"}}
+        for choice in self.chat(server, tool_choice=named, seed=1, **fields).json["choices"]:
+            [made] = choice["message"]["tool_calls"]
+            self.assertEqual(made["function"]["name"], "weather")
+            self.check("weather", made["function"]["arguments"])
+        events = self.chat(server, tool_choice=named, seed=1, stream=True, **{
+            **fields, "n": 1}).events
+        calls = [call for event in events for choice in event["choices"]
+                 for call in choice["delta"].get("tool_calls", [])]
+        self.assertEqual([call["function"]["name"] for call in calls], ["weather"])
+        self.assertEqual(events[-1]["choices"][0]["finish_reason"], "tool_calls")
+
+    def test_as_llama_writes_them(self):
+        with self.serve() as server:
+            self.check_answers(server)
+            held = {"name": "tree", "parameters": {"kids": []}}  # what the model has written
+            raw = self.chat(server, tools=self.tools(), tool_choice="required", temperature=0,
+                            max_tokens=400, logprobs=True).json["choices"][0]
+            text = b"".join(bytes(item["bytes"]) for item in raw["logprobs"]["content"])
+            self.assertEqual(set(json.loads(text)), set(held))
+            self.check_surfaces(server)
+
+    def check_surfaces(self, server):
+        flat = [{"type": "function", "name": tool["function"]["name"],
+                 "parameters": tool["function"].get("parameters")} for tool in self.tools()]
+        fields = {"input": "Hello", "tools": flat, "max_output_tokens": 400, "seed": 2}
+        for choice, names in (("required", set(self.functions)),
+                              ({"type": "function", "name": "weather"}, {"weather"})):
+            reply = post(server, "/v1/responses", tool_choice=choice, **fields)
+            self.assertEqual(reply.status, 200, reply.text)
+            [item] = reply.json["output"]
+            self.assertEqual(item["type"], "function_call")
+            self.assertIn(item["name"], names)
+            self.check(item["name"], item["arguments"])
+        reply = post(server, "/generate", prompt=HELLO, tools=self.tools(), max_output_tokens=400,
+                     tool_choice="required")
+        self.assertEqual(len(reply.json["tool_calls"]), 1, reply.text)
+        tools = self.tools()
+        broken = [{"type": "function", "function": {"name": "x", "parameters": {"not": {}}}}]
+        for wrong, words in (
+                ({"tool_choice": "required"}, "tools has none"),
+                ({"tool_choice": "sometimes", "tools": tools}, "is not \"auto\""),
+                ({"tool_choice": {"type": "function"}, "tools": tools}, "is not \"auto\""),
+                ({"tool_choice": {"type": "function", "function": {"name": "x"}}, "tools": tools},
+                 "no function \"x\""),
+                ({"tool_choice": "required", "tools": broken}, "\"not\" is not supported")):
+            reply = self.chat(server, **wrong)
+            self.assertEqual(reply.status, 400, wrong)
+            self.assertIn(words, reply.json["error"]["message"])
+            self.assertEqual(reply.json["error"]["param"], "tool_choice")
+
+
+class ForcedCallsBetweenMarks(ForcedCalls):
+    shown_tools = ("{%- if tools %}{{- tools | tojson }}{{- 'Call: <tool_call>' }}"
+                   "{%- endif %}")
+
+    def test_as_llama_writes_them(self):
+        with self.serve() as server:
+            self.check_answers(server)
+            raw = self.chat(server, tools=self.tools(), tool_choice="required", temperature=0,
+                            max_tokens=400, logprobs=True).json["choices"][0]
+            text = b"".join(bytes(item["bytes"]) for item in raw["logprobs"]["content"]).decode()
+            self.assertRegex(text, r"(?s)^<tool_call>\n.*\n</tool_call>$")
+            self.assertIn("arguments", json.loads(text[11:-12]))
+
+
+class Thinking(ApiCase):
+    """A template that begins the model's thoughts."""
+
+    def test_json_comes_behind_the_thoughts(self):
+        config = self.model / "tokenizer_config.json"
+        settings = json.loads(config.read_text())
+        settings["chat_template"] += "{{- '<think>\\n' }}"
+        config.write_text(json.dumps(settings))
+        etch("compile", self.model, "-o", self.image, "--name", "tiny")
+        schema = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"],
+                  "additionalProperties": False}
+        tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+        with self.serve() as server:
+            told = self.chat(server, max_tokens=200, temperature=1, seed=1, response_format={
+                "type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+            message = told.json["choices"][0]["message"]
+            self.assertIn(json.loads(message["content"])["n"], (1, 2))
+            made = self.chat(server, max_tokens=200, temperature=1, seed=1, tools=[tool],
+                             tool_choice="required").json["choices"][0]["message"]
+            self.assertEqual(made["tool_calls"][0]["function"]["name"], "f")
+            described = Description(self)
+            seen = {described.check_event(event) for event in post(
+                server, "/v1/responses", input="Hello", max_output_tokens=12, stream=True).events}
+            self.assertGreaterEqual(seen, {"response.reasoning_text.delta",
+                                           "response.reasoning_text.done"})
+
+
+class Description:
+    """OpenAI's own description of its bodies."""
+
+    def __init__(self, case):
         path = DATA / "conformance/openai_openapi.json"
-        if not path.exists():
-            self.skipTest("test data missing")
-        document = json.loads(path.read_text())
-        jsonschema.Draft202012Validator.check_schema({})
+        need_data("conformance/openai_openapi.json")
+        self.case = case
+        self.components = self.modern(json.loads(path.read_text())["components"])
 
-        def check(name, body):
-            if name == "ResponseStreamEvent":  # which of them says more than "none of these"
-                parts = body["type"].split(".")
-                name = "".join(word.title() for part in parts for word in part.split("_"))
-                name = name.replace("OutputText", "Text") + "Event"
-            schema = {"$ref": f"#/components/schemas/{name}",
-                      "components": document["components"]}
-            errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(body), key=str)
-            self.assertEqual([f"{list(e.path)}: {e.message[:300]}" for e in errors][:5], [], name)
+    def modern(self, node):
+        """OpenAPI 3.0's `nullable`, which the document uses still, as JSON Schema has it."""
+        if isinstance(node, list):
+            return [self.modern(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        out = {key: self.modern(value) for key, value in node.items() if key != "nullable"}
+        return {"anyOf": [out, {"type": "null"}]} if node.get("nullable") is True else out
 
+    def check(self, name, body):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": self.components}
+        errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(body), key=str)
+        self.case.assertEqual([f"{list(e.path)}: {e.message[:300]}" for e in errors][:5], [], name)
+
+    def check_event(self, body):
+        """Of /v1/responses: which of them says more than "none of these"."""
+        name = "".join(word.title() for part in body["type"].split(".")
+                       for word in part.split("_")).replace("OutputText", "Text") + "Event"
+        self.check(name, body)
+        return body["type"]
+
+    def check_chunk(self, body):
+        """Of /v1/completions: the description has no chunks, and a whole answer always ends."""
+        for choice in body["choices"]:
+            choice["finish_reason"] = choice["finish_reason"] or "stop"
+        self.check("CreateCompletionResponse", body)
+
+
+class Shapes(ApiCase):
+    """Every body that the OpenAI routes send, against OpenAI's own description."""
+
+    tool = {"type": "function", "function": {"name": "f", "parameters": {
+        "type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"]}}}
+    forced = {"tools": [tool], "tool_choice": "required", "max_tokens": 300, "temperature": 1,
+              "seed": 1}
+
+    def test_chat(self):
+        described = Description(self)
+        usage = {"stream_options": {"include_usage": True}}
         with self.serve() as server:
-            check("CreateChatCompletionResponse", self.chat(server, n=2, model="acme").json)
-            check("CreateChatCompletionResponse",
-                  self.chat(server, logprobs=True, top_logprobs=2).json)
-            for event in self.chat(server, stream=True,
-                                   stream_options={"include_usage": True}).events:
-                event.pop("logprobs", None)
-                for choice in event["choices"]:
-                    if choice["logprobs"] is None:
-                        del choice["logprobs"]  # OpenAPI 3.0's nullable, which 3.1 does not know
-                    if choice["finish_reason"] is None:
-                        del choice["finish_reason"]
-                        choice["finish_reason"] = "stop"
-                check("CreateChatCompletionStreamResponse", event)
-            body = {"prompt": "Hello", "max_tokens": 5, "logprobs": 2}
-            check("CreateCompletionResponse", post(server, "/v1/completions", **body).json)
-            check("ListModelsResponse", call(server, "GET", "/v1/models").json)
-            check("Model", call(server, "GET", "/v1/models/acme").json)
-            check("ErrorResponse", self.chat(server, model="nobody").json)
-            response = {"model": "tiny", "input": "Hello", "max_output_tokens": 6}
-            check("Response", post(server, "/v1/responses", **response).json)
-            for event in post(server, "/v1/responses", **response, stream=True).events:
-                check("ResponseStreamEvent", event)
+            for fields in ({"n": 2, "model": "acme"}, {"logprobs": True, "top_logprobs": 2},
+                           self.forced, {"stop": ["e"]}):
+                whole = self.chat(server, **fields).json
+                described.check("CreateChatCompletionResponse", whole)
+                events = self.chat(server, stream=True, **usage, **fields).events
+                self.assertEqual(events[-1]["choices"], [])
+                for event in events:
+                    described.check("CreateChatCompletionStreamResponse", event)
+                calls = [call for event in events for choice in event["choices"]
+                         for call in choice["delta"].get("tool_calls", [])]
+                self.assertEqual(bool(calls), "tools" in fields)
 
-
-class OllamaClient(ApiCase):
-    """Ollama's npm client."""
-
-    def test_it_chats_streams_and_lists(self):
-        source = Path(__file__).resolve().parent / "ollama"
-        modules = WORK / "ollama-client"
-        modules.mkdir(exist_ok=True)
-        for name in ("package.json", "client.mjs"):
-            shutil.copy(source / name, modules)
-        subprocess.run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund",
-                        "--loglevel=error"], cwd=modules, check=True, capture_output=True)
+    def test_completions_embeddings_and_models(self):
+        described = Description(self)
         with self.serve() as server:
-            done = subprocess.run(["node", "client.mjs", server.url, "user"], cwd=modules,
-                                  capture_output=True, text=True, timeout=120)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            body = {"prompt": ["Hello", "You"], "max_tokens": 5, "logprobs": 2, "n": 2}
+            whole = post(server, "/v1/completions", **body).json
+            self.assertEqual(len(whole["choices"]), 4)
+            described.check("CreateCompletionResponse", whole)
+            for event in post(server, "/v1/completions", **body, stream=True,
+                              stream_options={"include_usage": True}).events:
+                described.check_chunk(event)
+            body = {"input": ["Hello", "You"], "model": "acme"}
+            described.check("CreateEmbeddingResponse", post(server, "/v1/embeddings", **body).json)
+            described.check("ListModelsResponse", call(server, "GET", "/v1/models").json)
+            described.check("Model", call(server, "GET", "/v1/models/tiny").json)
+            described.check("Model", call(server, "GET", "/v1/models/acme").json)
+
+    def test_responses(self):
+        described = Description(self)
+        flat = [{"type": "function", "strict": False, **self.tool["function"]}]
+        seen = set()
+        with self.serve() as server:
+            for fields in ({"max_output_tokens": 6}, {"instructions": "Be brief."},
+                           {"tools": flat, "tool_choice": "required", "seed": 1},
+                           {"tools": flat, "tool_choice": {"type": "function", "name": "f"}}):
+                body = {"model": "tiny", "input": "Hello", "max_output_tokens": 300, **fields}
+                described.check("Response", post(server, "/v1/responses", **body).json)
+                for event in post(server, "/v1/responses", **body, stream=True).events:
+                    seen.add(described.check_event(event))
+        self.assertGreaterEqual(seen, {
+            "response.incomplete", "response.completed", "response.output_text.delta",
+            "response.content_part.done", "response.function_call_arguments.delta",
+            "response.function_call_arguments.done", "response.output_item.done"})
+
+    def test_errors(self):
+        described = Description(self)
+        with self.serve() as server:
+            for reply, status in (
+                    (self.chat(server, model="nobody"), 404), (self.chat(server, n=99), 400),
+                    (post(server, "/v1/embeddings", input=""), 400),
+                    (post(server, "/v1/responses", input=5), 400),
+                    (self.chat(server, tool_choice="required"), 400),
+                    (call(server, "GET", "/v1/models/nobody"), 404),
+                    (call(server, "GET", "/v1/nothing"), 404),
+                    (call(server, "GET", "/v1/completions"), 405),
+                    (call(server, "GET", "/v1/models", headers={}), 401),
+                    (post(server, "/v1/load_lora_adapter", lora_name="x"), 403)):
+                self.assertEqual(reply.status, status, reply.text)
+                described.check("ErrorResponse", reply.json)
 
 
 if __name__ == "__main__":

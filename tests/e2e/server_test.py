@@ -1,18 +1,13 @@
-"""The running server: raw HTTP, bad requests, and OpenAI's own client."""
+"""The running server: raw HTTP and bad requests."""
 
 import http.client
 import json
-import shutil
 import socket
-import subprocess
 import sys
 import threading
 import unittest
-from pathlib import Path
 
-from program import DATA, WORK, Case, Server, etch, make_adapter, make_tiny_model, need_data
-
-OPENAI = Path(__file__).resolve().parent / "openai"
+from program import DATA, Case, Server, etch, make_adapter, need_data
 
 
 class ServerCase(Case):
@@ -241,33 +236,6 @@ class Api(ServerCase):
         with self.serve() as server:
             server.process.terminate()
             self.assertEqual(server.process.wait(20), 0)
-
-
-class OpenAiClient(Case):
-    """OpenAI's npm client against a model with a chat template."""
-
-    def test_it_chats_streams_lists_and_picks_adapters(self):
-        self.assertTrue(shutil.which("node") and shutil.which("npm"), "node and npm are needed")
-        modules = WORK / "openai-client"
-        modules.mkdir(exist_ok=True)
-        shutil.copy(OPENAI / "package.json", modules)
-        shutil.copy(OPENAI / "client.mjs", modules)
-        subprocess.run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund",
-                        "--loglevel=error"], cwd=modules, check=True, capture_output=True)
-        make_tiny_model(self.folder / "tiny")
-        image = self.folder / "tiny.etch"
-        etch("compile", self.folder / "tiny", "-o", image, "--name", "tiny")
-        (self.folder / "adapters").mkdir()
-        for seed, name in ((1, "acme"), (2, "bistro")):
-            subprocess.run([sys.executable, OPENAI.parents[2] / "tools/make_adapter.py", "--out",
-                            self.folder / "adapters" / name, "--model", self.folder / "tiny",
-                            "--seed", str(seed)], check=True, capture_output=True)
-        with Server(image, "--adapters", self.folder / "adapters",
-                    environment={"ETCH_API_KEY": "secret"}) as server:
-            done = subprocess.run(["node", "client.mjs", server.url + "/v1", "secret"], cwd=modules,
-                                  capture_output=True, text=True, timeout=120)
-        print(done.stdout)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
 if __name__ == "__main__":

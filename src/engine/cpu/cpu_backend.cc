@@ -57,6 +57,7 @@ class CpuBackend : public Backend {
   }
   int64_t kv_bytes_per_token() const override { return KvTiles::BytesPerToken(config_); }
   bool copies_states() const override { return true; }
+  bool gives_hidden() const override { return true; }
   std::string isa() const override { return std::string(kernels_.isa); }
   int threads() const override { return pool_.threads(); }
   // Eight a layer, SwiGLU counted with gate and up; the embedding, the last norm and the head.
@@ -304,6 +305,11 @@ void CpuBackend::Head(std::span<const Column> columns) {
   }
   count_ = std::ssize(wanted_);
   NormAndQuantize(Role::kFinalNorm, InputSite::kHead, 0, false);
+  for (int64_t index = 0; index < count_; ++index) {
+    const std::span<int32_t> hidden =
+        columns[static_cast<size_t>(wanted_[static_cast<size_t>(index)])].hidden;
+    std::copy_n(normed_.Row(index), hidden.size(), hidden.data());
+  }
   const numerics::WeightView weights = image_.Weights(Role::kHead, 0);
   const auto logits_of = [&](int64_t index) {
     return columns[static_cast<size_t>(wanted_[static_cast<size_t>(index)])].logits;

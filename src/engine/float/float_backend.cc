@@ -46,6 +46,7 @@ class FloatBackend : public Backend {
   int64_t kv_bytes_per_token() const override {
     return config_.n_layers * config_.kv_dim() * 2 * static_cast<int64_t>(sizeof(float));
   }
+  bool gives_hidden() const override { return true; }
   int threads() const override { return pool_.threads(); }
   Status Forward(std::span<const Column> columns, const Interrupted& interrupted) override;
 
@@ -62,6 +63,15 @@ class FloatBackend : public Backend {
   const std::vector<double> frequencies_;
   ThreadPool pool_;
 };
+
+// To R32.
+void Round(std::span<const float> values, std::span<int32_t> out) {
+  std::ranges::transform(values, out.begin(), [](float value) {
+    constexpr double kLimit = numerics::kMax32;
+    const double fixed = std::ldexp(static_cast<double>(value), numerics::kPoint);
+    return static_cast<int32_t>(std::llround(std::clamp(fixed, -kLimit, kLimit)));
+  });
+}
 
 Status FloatBackend::Forward(std::span<const Column> columns, const Interrupted& interrupted) {
   while (!columns.empty()) {
@@ -127,11 +137,9 @@ void FloatBackend::WriteLogits(std::span<const Column> columns, std::span<const 
     if (column.logits.empty()) {
       continue;
     }
-    for (size_t token = 0; token < vocabulary; ++token) {
-      const auto logit = static_cast<double>(logits[row * vocabulary + token]);
-      const double fixed = std::ldexp(logit, numerics::kPoint);
-      constexpr double kLimit = numerics::kMax32;
-      column.logits[token] = static_cast<int32_t>(std::llround(std::clamp(fixed, -kLimit, kLimit)));
+    Round(std::span(logits).subspan(row * vocabulary, vocabulary), column.logits);
+    if (!column.hidden.empty()) {
+      Round(std::span(normed).subspan(row * width, width), column.hidden);
     }
     ++row;
   }

@@ -30,6 +30,7 @@ class ReferenceBackend : public Backend {
   }
   int64_t kv_bytes_per_token() const override { return KvCache::BytesPerToken(config_); }
   bool copies_states() const override { return true; }
+  bool gives_hidden() const override { return true; }
   Status Forward(std::span<const Column> columns, const Interrupted& interrupted) override {
     for (const Column& column : columns) {
       if (interrupted && interrupted()) {
@@ -69,6 +70,9 @@ void ReferenceBackend::ForwardToken(const Column& column) {
   }
   if (!column.logits.empty()) {
     const Vector normed = Norm(Role::kFinalNorm, 0, x);
+    if (!column.hidden.empty()) {
+      std::ranges::copy(normed, column.hidden.begin());
+    }
     numerics::MultiplyMatrix(image_.Weights(Role::kHead, 0), Quantize(InputSite::kHead, 0, normed),
                              column.logits);
   }
