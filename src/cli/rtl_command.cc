@@ -25,6 +25,7 @@ struct Options {
   std::string out;
   plan::Choices choices;
   bool verify = false;
+  bool vectors = false;
   int64_t tokens = 64;
   std::vector<std::string> prompts;
   std::vector<std::string> adapters;
@@ -109,7 +110,7 @@ Status Verify(const Options& options, const image::Image& image, const plan::Har
   }
   ETCH_ASSIGN_OR_RETURN(outcome.audit, rtl::AuditMasks(image, plan, options.out));
   const auto begin = std::chrono::steady_clock::now();
-  if (const Status status = rtl::BuildSimulation(options.out); !status) {
+  if (const Status status = rtl::BuildSimulation(options.out, options.vectors); !status) {
     // Ctrl-C reaches the compilers too.
     if (Interrupted()) {
       return Fail(ErrorCode::kCancelled, "interrupted");
@@ -127,7 +128,7 @@ Status Verify(const Options& options, const image::Image& image, const plan::Har
   const ProgressFn tell = progress.Callback();
   for (const rtl::VerifyCase& test : cases) {
     const int64_t cycles_before = outcome.verify.cycles;
-    ETCH_TRY(rtl::VerifyOne(simulation, *engine, plan, test, outcome.verify));
+    ETCH_TRY(rtl::VerifyOne(simulation, *engine, plan, test, outcome.verify, options.vectors));
     outcome.runs.push_back({std::ssize(test.prompt), test.tokens, test.adapter != nullptr,
                             outcome.verify.cycles - cycles_before});
     if (!tell({"verifying", outcome.verify.tokens, options.tokens, "tokens"})) {
@@ -186,6 +187,11 @@ int Execute(const Options& options) {
       json["positions"] = verify.positions;
       json["logits"] = verify.logits;
       json["mismatches"] = verify.mismatches;
+      if (options.vectors) {
+        json["vectors"] = verify.vectors;
+        json["vector_elements"] = verify.vector_elements;
+        json["vector_mismatches"] = verify.vector_mismatches;
+      }
       json["cycles_per_token"] = static_cast<double>(verify.cycles) / positions;
       json["planned_cycles_per_token"] = static_cast<double>(verify.planned_cycles) / positions;
       json["tokens_per_s"] = positions / verify.seconds;
@@ -212,15 +218,20 @@ int Execute(const Options& options) {
                  outcome->audit.weights, outcome->audit.parameters, outcome->audit.wrong);
       fmt::print("verified     {} tokens, {} logits: {} differ\n", verify.tokens, verify.logits,
                  verify.mismatches);
+      if (options.vectors) {
+        fmt::print("vectors      {} of {} elements: {} differ\n", verify.vectors,
+                   verify.vector_elements, verify.vector_mismatches);
+      }
       fmt::print("cycles       {}, planned {}\n", verify.cycles, verify.planned_cycles);
       fmt::print("simulated    {:.1f} tokens/s, built in {}\n", positions / verify.seconds,
                  HumanSeconds(outcome->build_seconds));
     }
   }
-  if (outcome->audit.wrong > 0 || verify.mismatches > 0 || verify.cycles != verify.planned_cycles) {
+  const bool differs = verify.mismatches > 0 || verify.vector_mismatches > 0;
+  if (outcome->audit.wrong > 0 || differs || verify.cycles != verify.planned_cycles) {
     fmt::print(stderr, "etch: the chip differs from {}\n",
                outcome->audit.wrong > 0 ? "the image: " + outcome->audit.first_wrong
-               : verify.mismatches > 0  ? "the engine: " + verify.first_mismatch
+               : differs                ? "the engine: " + verify.first_mismatch
                                         : "its plan");
     return kExitFailed;
   }
@@ -237,7 +248,8 @@ void AddRtl(CLI::App& app, int* exit_code) {
       "DIR then holds the fabric, which depends on the model's shape only, and the masks, which\n"
       "are the model. --verify builds the chip with Verilator, runs prompts on it, with and\n"
       "without adapters, and compares every token and every logit with the engine, and the cycles\n"
-      "that it counts with the plan.\n"
+      "that it counts with the plan. --vectors also compares every vector on a token's way, and\n"
+      "names the first element that differs by token, layer and step.\n"
       "\n"
       "Examples:\n"
       "  etch rtl model.etch -o chip\n"
@@ -263,7 +275,12 @@ void AddRtl(CLI::App& app, int* exit_code) {
       ->capture_default_str();
   command->add_option("--adapter-slots", choices.adapter_slots, "Adapters that are on the chip")
       ->capture_default_str();
-  command->add_flag("--verify", options->verify, "Simulate the chip beside the engine");
+  CLI::Option* verify =
+      command->add_flag("--verify", options->verify, "Simulate the chip beside the engine");
+  command
+      ->add_flag("--vectors", options->vectors,
+                 "With --verify: compare every vector between units too")
+      ->needs(verify);
   command->add_option("--tokens", options->tokens, "Tokens to verify, over all prompts")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
       ->capture_default_str();

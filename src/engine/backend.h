@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "engine/adapter_weights.h"
+#include "engine/observer.h"
 #include "image/image.h"
 #include "model/vocabulary.h"
 
@@ -67,7 +68,9 @@ class Backend {
   virtual int64_t phases_per_token() const { return 0; }
 };
 
-std::unique_ptr<Backend> MakeReferenceBackend(const image::Image& image);
+// `observer`, where there is one, is told every vector of every token.
+std::unique_ptr<Backend> MakeReferenceBackend(const image::Image& image,
+                                              VectorObserver observer = nullptr);
 std::unique_ptr<Backend> MakeFloatBackend(const image::Image& image, int threads);
 // `isa` empty: the best this machine runs. kInvalidArgument for an unknown name or one this machine
 // lacks.

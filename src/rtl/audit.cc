@@ -5,6 +5,7 @@
 #include <array>
 #include <bitset>
 #include <charconv>
+#include <span>
 
 #include "base/file.h"
 #include "numerics/weights.h"
@@ -151,6 +152,24 @@ class Auditor {
     }
   }
 
+  // A number in a word of a memory, and what it must be.
+  struct Field {
+    int64_t at;
+    int64_t bits;
+    bool is_signed;
+    int64_t right;
+  };
+
+  void ExpectFields(const HexFile& file, int64_t word, std::span<const Field> fields, auto name) {
+    for (const Field& field : fields) {
+      const uint64_t found = file.Bits(word, field.at, field.bits);
+      Expect(field.is_signed ? Signed(found, static_cast<int>(field.bits))
+                             : static_cast<int64_t>(found),
+             field.right, name);
+      ++report_.parameters;
+    }
+  }
+
   Status AuditConstants() {
     ETCH_ASSIGN_OR_RETURN(const Constants constants, Constants::Read(masks_ / "etch_masks.sv"));
     for (int64_t index = 0; index < 16; ++index) {
@@ -179,13 +198,13 @@ class Auditor {
                           HexFile::Read(masks_ / "step.hex", 256, std::ssize(plan_.steps)));
     for (int64_t word = 0; word < std::ssize(plan_.steps); ++word) {
       const plan::Step& step = plan_.steps[static_cast<size_t>(word)];
-      struct Field {
+      struct Named {
         const char* name;
         int64_t at;
         int64_t bits;
         int64_t right;
       };
-      const Field fields[] = {
+      const Named fields[] = {
           {"operation", 0, 5, static_cast<int64_t>(step.operation)},
           {"adapter only", 8, 1, step.adapter_only},
           {"wanted only", 9, 1, step.wanted_only},
@@ -208,7 +227,7 @@ class Auditor {
           {"z", 192, 32, step.z},
       };
       std::bitset<256> named;
-      for (const Field& field : fields) {
+      for (const Named& field : fields) {
         Expect(static_cast<int64_t>(file.Bits(word, field.at, field.bits)), field.right,
                [&] { return fmt::format("step {} ({}), {}", word, step.name, field.name); });
         for (int64_t bit = 0; bit < field.bits; ++bit) {
@@ -245,11 +264,10 @@ class Auditor {
     const std::string tensor = model::TensorName(place.role, place.layer);
     for (int64_t row = 0; row < place.rows; ++row) {
       const numerics::Scale16 scale = numerics::RowScale(view, row);
-      const auto row_name = [&] { return fmt::format("{} row {}, its scale", tensor, row); };
-      Expect(static_cast<int64_t>(rows.Bits(place.row_base + row, 0, 16)), scale.mantissa,
-             row_name);
-      Expect(Signed(rows.Bits(place.row_base + row, 16, 8), 8), scale.exponent, row_name);
-      report_.parameters += 2;
+      ExpectFields(
+          rows, place.row_base + row,
+          std::array{Field{0, 16, false, scale.mantissa}, Field{16, 8, true, scale.exponent}},
+          [&] { return fmt::format("{} row {}, its scale", tensor, row); });
       const int64_t lane = row % lanes_;
       for (int64_t group = 0; group < place.groups(); ++group) {
         const int64_t at = row / lanes_ * place.groups() + group;
@@ -285,11 +303,10 @@ class Auditor {
     int64_t word = 0;
     const auto audit = [&](model::Role role, int64_t layer) {
       for (const numerics::Gain16& gain : image_.Gains(role, layer)) {
-        const auto name = [&] { return model::TensorName(role, layer); };
-        Expect(Signed(file.Bits(word, 0, 16), 16), gain.mantissa, name);
-        Expect(Signed(file.Bits(word, 16, 8), 8), gain.exponent, name);
-        report_.parameters += 2;
-        ++word;
+        ExpectFields(
+            file, word++,
+            std::array{Field{0, 16, true, gain.mantissa}, Field{16, 8, true, gain.exponent}},
+            [&] { return model::TensorName(role, layer); });
       }
     };
     for (int64_t layer = 0; layer < plan_.fabric.config.n_layers; ++layer) {
@@ -300,47 +317,39 @@ class Auditor {
     return {};
   }
 
-  // Entries side by side with the next one.
-  Status AuditPairs(const char* name, auto table, int bits) {
-    const int64_t words = std::ssize(table) - 1;
-    ETCH_ASSIGN_OR_RETURN(const HexFile file, HexFile::Read(masks_ / fmt::format("{}.hex", name),
-                                                            int64_t{2} * bits, words));
+  // A memory of so many words of `width` bits, each with the fields that `fields_of(word)` names.
+  Status AuditTable(std::string_view name, int64_t width, int64_t words, auto fields_of) {
+    ETCH_ASSIGN_OR_RETURN(const HexFile file,
+                          HexFile::Read(masks_ / fmt::format("{}.hex", name), width, words));
     for (int64_t word = 0; word < words; ++word) {
-      const auto entry = [&] { return fmt::format("{} entry {}", name, word); };
-      const auto index = static_cast<size_t>(word);
-      Expect(static_cast<int64_t>(file.Bits(word, 0, bits)), table[index], entry);
-      Expect(static_cast<int64_t>(file.Bits(word, bits, bits)), table[index + 1], entry);
-      report_.parameters += 2;
-    }
-    return {};
-  }
-
-  Status AuditRotations(const char* name, std::span<const numerics::Rotation> table) {
-    ETCH_ASSIGN_OR_RETURN(const HexFile file, HexFile::Read(masks_ / fmt::format("{}.hex", name),
-                                                            64, std::ssize(table)));
-    for (int64_t word = 0; word < std::ssize(table); ++word) {
-      const auto entry = [&] { return fmt::format("rope {} entry {}", name, word); };
-      Expect(Signed(file.Bits(word, 0, 32), 32), table[static_cast<size_t>(word)].cosine, entry);
-      Expect(Signed(file.Bits(word, 32, 32), 32), table[static_cast<size_t>(word)].sine, entry);
-      report_.parameters += 2;
+      ExpectFields(file, word, fields_of(static_cast<size_t>(word)),
+                   [&] { return fmt::format("{} entry {}", name, word); });
     }
     return {};
   }
 
   Status AuditTables() {
     const numerics::FunctionTables& tables = image_.tables();
-    ETCH_TRY(AuditPairs("exp2", std::span(tables.exp2), 25));
-    ETCH_TRY(AuditPairs("sigmoid", std::span(tables.sigmoid), 17));
-    ETCH_TRY(AuditRotations("high", image_.rope_high()));
-    ETCH_TRY(AuditRotations("low", image_.rope_low()));
-    ETCH_ASSIGN_OR_RETURN(const HexFile rsqrt,
-                          HexFile::Read(masks_ / "rsqrt.hex", 31, std::ssize(tables.rsqrt)));
-    for (int64_t word = 0; word < std::ssize(tables.rsqrt); ++word) {
-      Expect(static_cast<int64_t>(rsqrt.Bits(word, 0, 31)), tables.rsqrt[static_cast<size_t>(word)],
-             [&] { return fmt::format("rsqrt entry {}", word); });
-      ++report_.parameters;
-    }
-    return {};
+    // Entries side by side with the next one.
+    const auto pairs = [](const auto& table, int bits) {
+      return [&table, bits](size_t word) {
+        return std::array{Field{0, bits, false, table[word]},
+                          Field{bits, bits, false, table[word + 1]}};
+      };
+    };
+    const auto rotations = [](std::span<const numerics::Rotation> table) {
+      return [table](size_t word) {
+        return std::array{Field{0, 32, true, table[word].cosine},
+                          Field{32, 32, true, table[word].sine}};
+      };
+    };
+    ETCH_TRY(AuditTable("exp2", 50, std::ssize(tables.exp2) - 1, pairs(tables.exp2, 25)));
+    ETCH_TRY(AuditTable("sigmoid", 34, std::ssize(tables.sigmoid) - 1, pairs(tables.sigmoid, 17)));
+    ETCH_TRY(AuditTable("rsqrt", 31, std::ssize(tables.rsqrt), [&](size_t word) {
+      return std::array{Field{0, 31, false, tables.rsqrt[word]}};
+    }));
+    ETCH_TRY(AuditTable("high", 64, std::ssize(image_.rope_high()), rotations(image_.rope_high())));
+    return AuditTable("low", 64, std::ssize(image_.rope_low()), rotations(image_.rope_low()));
   }
 
   const image::Image& image_;

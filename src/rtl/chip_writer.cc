@@ -94,6 +94,7 @@ Result<ChipReport> WriteChip(const image::Image& image, const plan::HardwarePlan
   }
   report.masks_sha256 = masks.Hex();
   ETCH_TRY(folder.Write("sim/chip_sim.cc", SimSource()));
+  ETCH_TRY(folder.Write("sim/observe.vlt", ObservedSignals()));
   ETCH_TRY(folder.Write("chip.json", ChipJson(image, plan.fabric.choices)));
   ETCH_TRY(folder.Write("INTERFACE.md", InterfaceText()));
   ETCH_TRY(folder.Write("diagram.svg", DiagramSvg(image, plan)));

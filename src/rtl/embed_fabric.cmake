@@ -1,6 +1,7 @@
-# cmake -DFABRIC=folder -DSIM=file.cc -DINTERFACE=file.md -DOUTPUT=file.cc -P embed_fabric.cmake
+# cmake -DFABRIC=folder -DSIM=folder -DINTERFACE=file.md -DOUTPUT=file.cc -P embed_fabric.cmake
 #
-# The fabric's sources, the program around a verilated chip and docs/chip.md as C++ strings.
+# The fabric's sources, the program around a verilated chip with what it observes, and docs/chip.md
+# as C++ strings.
 
 file(GLOB files "${FABRIC}/*.sv" "${FABRIC}/*.svh")
 list(SORT files)
@@ -10,7 +11,8 @@ foreach(file IN LISTS files)
   file(READ "${file}" text)
   string(APPEND entries "    {\"${name}\", R\"sv(${text})sv\"},\n")
 endforeach()
-file(READ "${SIM}" sim)
+file(READ "${SIM}/chip_sim.cc" sim)
+file(READ "${SIM}/observe.vlt" observed)
 file(READ "${INTERFACE}" interface)
 file(WRITE "${OUTPUT}.new" "#include \"rtl/fabric_files.h\"
 
@@ -24,11 +26,15 @@ constexpr std::string_view kInterface = R\"md(${interface})md\";
 
 constexpr std::string_view kSim = R\"cc(${sim})cc\";
 
+constexpr std::string_view kObserved = R\"vlt(${observed})vlt\";
+
 }  // namespace
 
 std::span<const FabricFile> FabricFiles() { return kFiles; }
 
 std::string_view SimSource() { return kSim; }
+
+std::string_view ObservedSignals() { return kObserved; }
 
 std::string_view InterfaceText() { return kInterface; }
 

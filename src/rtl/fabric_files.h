@@ -22,6 +22,9 @@ std::span<const FabricFile> FabricFiles();
 // chip_sim.cc, the program around a verilated chip.
 std::string_view SimSource();
 
+// observe.vlt: the signals that the program looks at when it observes vectors.
+std::string_view ObservedSignals();
+
 // docs/chip.md: how the units work together, and the host port.
 std::string_view InterfaceText();
 

@@ -89,7 +89,7 @@ std::string EndOf(const fs::path& path) {
 
 }  // namespace
 
-Status BuildSimulation(const fs::path& folder) {
+Status BuildSimulation(const fs::path& folder, bool observed) {
   std::vector<std::string> arguments = {
       "verilator",    "--cc",     "--exe",      "--build",  "-j",          "2",
       "-Wall",        "-O3",      "--x-assign", "fast",     "--x-initial", "fast",
@@ -99,6 +99,9 @@ Status BuildSimulation(const fs::path& folder) {
     if (file.name.ends_with(".sv")) {
       arguments.push_back(fmt::format("fabric/{}", file.name));
     }
+  }
+  if (observed) {
+    arguments.insert(arguments.end(), {"-CFLAGS", "-DETCH_OBSERVE", "sim/observe.vlt"});
   }
   arguments.insert(arguments.end(),
                    {"fabric/etch_top.sv", "masks/etch_masks.sv", "../chip_sim.cc"});
@@ -308,7 +311,7 @@ Status Simulation::LoadAdapter(int64_t slot, const engine::AdapterWeights& adapt
   return Stream(kAdapterTarget, AdapterRowAddress(plan_->fabric, slot), words.rows);
 }
 
-Result<ChipResult> Simulation::Run(const ChipRequest& request) {
+Result<ChipResult> Simulation::Run(const ChipRequest& request, const RunObserver& observer) {
   std::vector<uint32_t> prompt(request.prompt.begin(), request.prompt.end());
   ETCH_TRY(Stream(kPromptTarget, 0, prompt));
   const auto low = [](uint64_t value) { return static_cast<uint32_t>(value); };
@@ -339,7 +342,24 @@ Result<ChipResult> Simulation::Run(const ChipRequest& request) {
       return Fail(ErrorCode::kInvalidArgument, "the chip does not take register 0x{:03x}", address);
     }
   }
+  ETCH_TRY(process_->Give(std::array<uint32_t, 2>{5, observer ? 1U : 0U}));
+  ETCH_ASSIGN_OR_RETURN(const uint32_t refused, process_->Take());
+  if (refused != 0) {
+    return Fail(ErrorCode::kUnsupported, "this simulation was built without observation");
+  }
   ETCH_TRY(process_->Give(std::array<uint32_t, 3>{4, kStart, kLimit}));
+  ETCH_ASSIGN_OR_RETURN(ChipResult result, TakeResults(observer));
+  ETCH_ASSIGN_OR_RETURN(const uint32_t error, Read(kError));
+  if (error != 0) {
+    return Fail(ErrorCode::kInvalidArgument, "the chip refuses: error {}", error);
+  }
+  ETCH_ASSIGN_OR_RETURN(const uint32_t cycles_low, Read(kCyclesLow));
+  ETCH_ASSIGN_OR_RETURN(const uint32_t cycles_high, Read(kCyclesHigh));
+  result.cycles = static_cast<int64_t>((uint64_t{cycles_high} << 32) | cycles_low);
+  return result;
+}
+
+Result<ChipResult> Simulation::TakeResults(const RunObserver& observer) {
   ChipResult result;
   while (true) {
     ETCH_ASSIGN_OR_RETURN(const uint32_t kind, process_->Take());
@@ -349,19 +369,19 @@ Result<ChipResult> Simulation::Run(const ChipRequest& request) {
       ((flags & 1U) != 0 ? result.logits : result.tokens).push_back(static_cast<int32_t>(value));
       continue;
     }
+    if (kind == 4) {
+      ETCH_ASSIGN_OR_RETURN(const uint32_t what, process_->Take());
+      ETCH_ASSIGN_OR_RETURN(const uint32_t index, process_->Take());
+      ETCH_ASSIGN_OR_RETURN(const uint32_t value, process_->Take());
+      ETCH_TRY(
+          observer({static_cast<Observation::Kind>(what), index, static_cast<int32_t>(value)}));
+      continue;
+    }
     if (kind == 2) {
       return Fail(ErrorCode::kIo, "the chip is still busy after {} million cycles", kLimit);
     }
-    break;
+    return result;
   }
-  ETCH_ASSIGN_OR_RETURN(const uint32_t error, Read(kError));
-  if (error != 0) {
-    return Fail(ErrorCode::kInvalidArgument, "the chip refuses: error {}", error);
-  }
-  ETCH_ASSIGN_OR_RETURN(const uint32_t cycles_low, Read(kCyclesLow));
-  ETCH_ASSIGN_OR_RETURN(const uint32_t cycles_high, Read(kCyclesHigh));
-  result.cycles = static_cast<int64_t>((uint64_t{cycles_high} << 32) | cycles_low);
-  return result;
 }
 
 }  // namespace etch::rtl

@@ -16,8 +16,9 @@
 namespace etch::rtl {
 
 // Builds the simulation of the chip that WriteChip put into `folder` with Verilator and a C++
-// compiler. kUnsupported when there is no Verilator; kIo with the end of its output when it fails.
-Status BuildSimulation(const std::filesystem::path& folder);
+// compiler; `observed`: one whose runs can be observed. kUnsupported when there is no Verilator;
+// kIo with the end of its output when it fails.
+Status BuildSimulation(const std::filesystem::path& folder, bool observed = false);
 
 // kInvalidArgument when the adapter's rank is above that of the chip's adapter memory.
 Status CheckAdapter(const plan::Fabric& fabric, const engine::AdapterWeights& adapter);
@@ -47,6 +48,20 @@ struct ChipResult {
   int64_t cycles = 0;
 };
 
+// What a unit does in a cycle of a run, as the simulation sees it inside the chip.
+struct Observation {
+  enum class Kind : uint32_t {
+    kStep = 0,   // a step of the plan begins: its number, and the token that is worked on
+    kWord = 1,   // a word of work memory is written, or a logit made: address or id, and value
+    kCode = 2,   // a code is made: its index in its vector, and value
+    kShift = 3,  // a block of codes ends: its number in the vector, and its shift
+  };
+  Kind kind = Kind::kStep;
+  int64_t index = 0;
+  int32_t value = 0;
+};
+using RunObserver = std::function<Status(const Observation&)>;
+
 // What the host writes into a slot of the adapter memory.
 struct AdapterWords {
   std::vector<uint32_t> codes;  // from AdapterCodeAddress on
@@ -70,8 +85,10 @@ class Simulation {
   // Writes an adapter into a slot; see CheckAdapter.
   Status LoadAdapter(int64_t slot, const engine::AdapterWeights& adapter);
 
-  // Runs a request to its end. kInvalidArgument with the chip's error code when it refuses.
-  Result<ChipResult> Run(const ChipRequest& request);
+  // Runs a request to its end. kInvalidArgument with the chip's error code when it refuses. The
+  // observer, where there is one, is told what every unit writes, in order; kUnsupported when the
+  // simulation was not built for that. Its error ends the run, and the simulation with it.
+  Result<ChipResult> Run(const ChipRequest& request, const RunObserver& observer = nullptr);
 
   // Single accesses of the host port: what is answered (0 okay, 2 an error).
   Result<uint32_t> Write(uint32_t address, uint32_t value);
@@ -81,6 +98,7 @@ class Simulation {
   struct Process;
   Simulation(std::unique_ptr<Process> process, const plan::HardwarePlan& plan);
   Status Stream(uint32_t target, uint32_t address, std::span<const uint32_t> words);
+  Result<ChipResult> TakeResults(const RunObserver& observer);
 
   std::unique_ptr<Process> process_;
   const plan::HardwarePlan* plan_;

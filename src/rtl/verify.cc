@@ -4,6 +4,8 @@
 
 #include <chrono>
 
+#include "rtl/vectors.h"
+
 namespace etch::rtl {
 namespace {
 
@@ -33,12 +35,28 @@ ChipRequest RequestOf(const VerifyCase& test) {
 }  // namespace
 
 Status VerifyOne(Simulation& simulation, engine::Engine& engine, const plan::HardwarePlan& plan,
-                 const VerifyCase& test, VerifyReport& report) {
+                 const VerifyCase& test, VerifyReport& report, bool vectors) {
   if (test.adapter) {
     ETCH_TRY(simulation.LoadAdapter(test.slot, *test.adapter));
   }
   const auto begin = std::chrono::steady_clock::now();
-  ETCH_ASSIGN_OR_RETURN(const ChipResult chip, simulation.Run(RequestOf(test)));
+  RunObserver observer;
+  std::unique_ptr<VectorCheck> check;
+  if (vectors) {
+    ETCH_ASSIGN_OR_RETURN(check,
+                          VectorCheck::Create(engine.image(), plan, test.prompt, test.adapter));
+    observer = [&](const Observation& observed) { return check->Take(observed); };
+  }
+  ETCH_ASSIGN_OR_RETURN(const ChipResult chip, simulation.Run(RequestOf(test), observer));
+  if (check) {
+    const VectorReport found = check->Finish();
+    report.vectors += found.vectors;
+    report.vector_elements += found.elements;
+    report.vector_mismatches += found.mismatches;
+    if (report.first_mismatch.empty()) {
+      report.first_mismatch = found.first_mismatch;
+    }
+  }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   report.seconds += seconds.count();
   report.cycles += chip.cycles;

@@ -26,18 +26,22 @@ struct VerifyCase {
 };
 
 struct VerifyReport {
-  int64_t tokens = 0;      // drawn by the chip
-  int64_t positions = 0;   // tokens that went through it, those of prompts too
-  int64_t logits = 0;      // compared
-  int64_t mismatches = 0;  // tokens and logits that differ
-  std::string first_mismatch;
-  int64_t cycles = 0;  // as the chip counted
+  int64_t tokens = 0;             // drawn by the chip
+  int64_t positions = 0;          // tokens that went through it, those of prompts too
+  int64_t logits = 0;             // compared
+  int64_t mismatches = 0;         // tokens and logits that differ
+  std::string first_mismatch;     // of a vector, where vectors are compared
+  int64_t vectors = 0;            // compared on the way of all positions
+  int64_t vector_elements = 0;    // their words, codes and shifts
+  int64_t vector_mismatches = 0;  // elements, tokens and steps that differ
+  int64_t cycles = 0;             // as the chip counted
   int64_t planned_cycles = 0;
   double seconds = 0.0;  // that the simulation took
 };
 
-// Adds to `report` what one case shows. Both begin with an empty context. Progress in tokens.
+// Adds to `report` what one case shows. Both begin with an empty context. `vectors`: every vector
+// between units is compared too, by a simulation that was built for it (BuildSimulation).
 Status VerifyOne(Simulation& simulation, engine::Engine& engine, const plan::HardwarePlan& plan,
-                 const VerifyCase& test, VerifyReport& report);
+                 const VerifyCase& test, VerifyReport& report, bool vectors = false);
 
 }  // namespace etch::rtl

@@ -6,8 +6,10 @@
 // random contents.
 //
 //   ETCH_CHIP_SEED      runs the episode of this seed only, as a failure names it
-//   ETCH_CHIP_COVERAGE  verilates with coverage, and leaves a file of it for each chip in this
-//   folder
+//   ETCH_CHIP_COVERAGE  verilates with coverage, and leaves in this folder, for each chip, a file
+//   of
+//                       it and one of the bits that toggle among the registers that the folder's
+//                       registers.vlt makes public
 
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -114,7 +116,8 @@ class Fixture {
         "--top-module etch_top -o chip_pins.so fabric/*.sv masks/etch_masks.sv "
         "{}/chip/chip_pins.cc "
         ">sim/build.log 2>&1",
-        coverage_.empty() ? "" : "--coverage-line", tests, tests);
+        coverage_.empty() ? "" : fmt::format("--coverage-line {}/registers.vlt", coverage_), tests,
+        tests);
     ASSERT_EQ(std::system(command.c_str()), 0) << command << "\n"
                                                << *ReadSmallFile("sim/build.log");
     void* object = dlopen((folder / "sim/pins/chip_pins.so").c_str(), RTLD_NOW | RTLD_LOCAL);

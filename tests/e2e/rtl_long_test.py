@@ -40,8 +40,10 @@ class LongRuns(Case):
         etch("compile", "--synthetic", "llama-3.1-8b-layer", "-o", image)
         report = chip_report(
             self, image, "-o", self.folder / "chip", "--lanes", 512, "--context", 32,
-            "--adapter-rank", 0, "--adapter-slots", 0, "--verify", "--tokens", 1, "-p", "A")
+            "--adapter-rank", 0, "--adapter-slots", 0, "--verify", "--vectors", "--tokens", 1, "-p",
+            "A")
         self.assertEqual(report["tokens"], 1)
+        self.assertGreater(report["vectors"], 21)
 
     def test_lanes_and_contexts(self):
         make_adapter(self.folder / "a", 1, "--rank", "16")

@@ -22,11 +22,17 @@ class Chips(Case):
         make_adapter(self.folder / "a", 1, "--rank", "8")
         make_adapter(self.folder / "b", 2, "--rank", "16")
         report = chip_report(
-            self, IMAGE, "-o", CHIP, "--sessions", 2, "--verify", "--tokens", 120,
+            self, IMAGE, "-o", CHIP, "--sessions", 2, "--verify", "--vectors", "--tokens", 120,
             "--adapter", self.folder / "a", "--adapter", self.folder / "b")
         self.assertEqual(report["tokens"], 120)
         self.assertEqual(report["logits"], 120 * 512)
         self.assertGreater(report["audited_weights"], 250_000)
+        # 21 a layer, with an adapter 3 more for each of its seven linear layers.
+        with_adapter = sum(run["prompt_tokens"] + run["tokens"] - 1
+                           for run in report["runs"] if run["adapter"])
+        self.assertEqual(report["vectors"], report["positions"] * (1 + 5 * 21) +
+                         with_adapter * 5 * 7 * 3 + 120 * 3)
+        self.assertGreater(report["vector_elements"], 3000 * report["positions"])
 
     def test_2_the_chip_runs_behind_etch_run_and_etch_serve(self):
         options = ["-p", "Once upon a time", "-n", 20, "--greedy"]

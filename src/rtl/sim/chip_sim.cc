@@ -7,6 +7,13 @@
 //                          -> for each result: 1 value flags (bit 0 logit, bit 1 last); then 0, or
 //                             2 when it is still busy after `limit` million cycles, or 3 when the
 //                             start was refused
+//   5 observe              1: from now on, while a run lasts, what its units write is told between
+//                          its results -> 4 kind index value; 0: no longer. Needs a simulation
+//                          built with ETCH_OBSERVE and observe.vlt        -> 0, or 1 when it is not
+//
+// Kinds of what is observed: 0 a step begins (its number; the token), 1 a word is written to work
+// memory or a logit is made (address or id; value), 2 a code is made (index; code), 3 a block of
+// codes ends (number; shift).
 //
 // The end of standard input ends the program.
 
@@ -16,9 +23,16 @@
 #include <vector>
 
 #include <Vetch_top.h>
+#ifdef ETCH_OBSERVE
+#include <Vetch_top___024root.h>
+#endif
 #include <verilated.h>
 
 namespace {
+
+bool Take(uint32_t* word) { return std::fread(word, sizeof(*word), 1, stdin) == 1; }
+
+void Give(uint32_t word) { std::fwrite(&word, sizeof(word), 1, stdout); }
 
 class Chip {
  public:
@@ -108,23 +122,63 @@ class Chip {
     return taken;
   }
 
+  // Whether each cycle from now on is observed.
+  void Observe(bool observed) { observed_ = observed; }
+
  private:
   void Tick() {
+    if (observed_) {
+      Tell();
+    }
     top_->clk = 1;
     top_->eval();
     top_->clk = 0;
     top_->eval();
   }
 
+  // What the units say in this cycle.
+  void Tell() {
+#ifdef ETCH_OBSERVE
+    top_->eval();
+    const auto* root = top_->rootp;
+    if (root->etch_top__DOT__chip__DOT__starts != 0) {
+      Give(0, root->etch_top__DOT__chip__DOT__step_addr - 1, root->etch_top__DOT__chip__DOT__token);
+    }
+    if (root->etch_top__DOT__chip__DOT__w_en) {
+      Give(1, root->etch_top__DOT__chip__DOT__w_addr, root->etch_top__DOT__chip__DOT__w_data);
+    }
+    if (root->etch_top__DOT__chip__DOT__logit_valid) {
+      Give(1, root->etch_top__DOT__chip__DOT__logit_id, root->etch_top__DOT__chip__DOT__logit);
+    }
+    if (root->etch_top__DOT__chip__DOT__code_valid) {
+      const auto code = static_cast<int16_t>(root->etch_top__DOT__chip__DOT__code);
+      Give(2, root->etch_top__DOT__chip__DOT__code_index, static_cast<uint32_t>(int32_t{code}));
+      if (root->etch_top__DOT__chip__DOT__code_last) {
+        Give(3, root->etch_top__DOT__chip__DOT__code_block,
+             root->etch_top__DOT__chip__DOT__code_shift);
+      }
+    }
+#endif
+  }
+
+  static void Give(uint32_t kind, uint32_t index, uint32_t value) {
+    for (const uint32_t word : {uint32_t{4}, kind, index, value}) {
+      ::Give(word);
+    }
+  }
+
   std::unique_ptr<Vetch_top> top_ = std::make_unique<Vetch_top>();
+  bool observed_ = false;
 };
-
-bool Take(uint32_t* word) { return std::fread(word, sizeof(*word), 1, stdin) == 1; }
-
-void Give(uint32_t word) { std::fwrite(&word, sizeof(word), 1, stdout); }
 
 constexpr uint32_t kControl = 0x008;
 constexpr uint32_t kStatus = 0x00C;
+
+#ifdef ETCH_OBSERVE
+constexpr bool kCanObserve = true;
+#else
+constexpr bool kCanObserve = false;
+#endif
 
 void Run(Chip& chip, uint32_t start, uint32_t limit) {
   if (chip.Write(kControl, start) != 0) {
@@ -170,6 +224,7 @@ void Run(Chip& chip, uint32_t start, uint32_t limit) {
 int main() {
   Chip chip;
   uint32_t command = 0;
+  bool observed = false;
   while (Take(&command)) {
     uint32_t first = 0;
     if (!Take(&first)) {
@@ -198,7 +253,12 @@ int main() {
       if (!Take(&limit)) {
         return 1;
       }
+      chip.Observe(observed);
       Run(chip, first, limit);
+      chip.Observe(false);
+    } else if (command == 5) {
+      observed = first != 0 && kCanObserve;
+      Give(first != 0 && !kCanObserve ? 1 : 0);
     } else {
       return 1;
     }
