@@ -37,8 +37,8 @@ Result<Choice> ReadChoice(const Json& json) {
   return named;
 }
 
-// References that a schema makes to its own root, when that stands at `place` of a larger one.
-// NOLINTNEXTLINE(misc-no-recursion): ParseObject bounds the depth
+// Points the references that a schema makes to its own root to `place`, where it comes to stand in
+// a larger one. ParseObject bounds the depth.
 void MoveReferences(Json& schema, const std::string& place) {
   if (schema.is_array()) {
     for (Json& item : schema) {
@@ -49,7 +49,13 @@ void MoveReferences(Json& schema, const std::string& place) {
     return;
   }
   for (const auto& [name, value] : schema.items()) {
-    if (name == "$ref" && value.is_string()) {
+    const bool holds_names = name == "properties" || name == "patternProperties" ||
+                             name == "$defs" || name == "definitions";
+    if (holds_names && value.is_object()) {  // of anything, also "$ref" and "default"
+      for (Json& part : value) {
+        MoveReferences(part, place);
+      }
+    } else if (name == "$ref" && value.is_string()) {
       const auto reference = value.get<std::string>();
       if (reference == "#" || reference.starts_with("#/")) {
         value = place + reference.substr(1);

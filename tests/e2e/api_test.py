@@ -477,6 +477,7 @@ class ForcedCalls(ApiCase):
         "weather": {"type": "object", "required": ["city", "days"],
                     "$defs": {"city": {"enum": ["Rome", "Oslo"]}},
                     "properties": {"city": {"$ref": "#/$defs/city"},
+                                   "default": {"$ref": "#/$defs/city"},
                                    "days": {"type": "integer", "minimum": 1, "maximum": 9},
                                    "note": {"type": ["string", "null"], "maxLength": 5}}},
         "tree": {"type": "object", "required": ["kids"], "additionalProperties": False,
