@@ -1,8 +1,8 @@
 """A closed loop of streamed completions over plain sockets: what the programs here share.
 
 One thread serves every connection, and an event of the stream is looked at with three searches of
-its bytes: on two cores the client must not take what it measures. `Exchange` is one request and what
-was seen of it; `run_closed_loop` keeps a number of them in flight.
+its bytes: on two cores the client must not take what it measures. `Exchange` is one request and
+what was seen of it; `run_closed_loop` keeps a number of them in flight.
 """
 
 import json
@@ -39,7 +39,7 @@ class Exchange:
         self.prompt_tokens = prompt_tokens
         self.sent_s = None
         self.times = []      # one for each event that brought text
-        self.tokens = 0      # as the server counts them; those seen where it was not asked to the end
+        self.tokens = 0      # as the server counts them; of a broken answer those seen
         self.cached_tokens = 0
         self.failure = None
         self.rest = b""
@@ -79,8 +79,8 @@ class Exchange:
 
 
 def run_closed_loop(port, exchanges, in_flight, seconds):
-    """Sends them in order, `in_flight` at once, for at most `seconds`. Returns (seconds that passed,
-    those that were sent); what was under way at the end of the time is in it, without a failure."""
+    """Sends them in order, `in_flight` at once, for at most `seconds`. Returns (seconds that
+    passed, those that were sent); what was under way at the end of the time is in it, without a failure."""
     selector = selectors.DefaultSelector()
     waiting = iter(exchanges)
     sent = []

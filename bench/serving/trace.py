@@ -5,14 +5,15 @@
     bench/serving/trace.py --base examples/bundled/base --trace … --requests 600
     bench/serving/trace.py … --llama-server build/bin/llama-server
 
-Rows of the trace (ContextTokens, GeneratedTokens) become requests in the trace's order: lengths times
---context over the 99th percentile of their sum, row k for tenant k modulo --tenants. A tenant's
-prompts begin with a system prompt of its own. Prompts are token ids and the end of text is ignored,
-so lengths are those of the trace. The loop is closed: --in-flight requests at once, the next when one
-ends, which saturates the server without a queue that grows.
+Rows of the trace (ContextTokens, GeneratedTokens) become requests in the trace's order: lengths
+times --context over the 99th percentile of their sum, row k for tenant k modulo --tenants. A
+tenant's prompts begin with a system prompt of its own. Prompts are token ids and the end of text is
+ignored, so lengths are those of the trace. The loop is closed: --in-flight requests at once, the
+next when one ends, which saturates the server without a queue that grows.
 
-Modes take turns, A B C A B C, each with a server of its own; figures are medians of the rounds, ratios
-medians of the ratios within a round. Every round is appended to bench/results/serving-CPU-DATE.csv.
+Modes take turns, A B C A B C, each with a server of its own; figures are medians of the rounds,
+ratios medians of the ratios within a round. Every round is appended to
+bench/results/serving-CPU-DATE.csv.
 See docs/serving.md.
 """
 
@@ -344,8 +345,8 @@ def table(options, turns):
             f"| {middle('first token, median'):.0f} / {middle('first token, p99'):.0f} "
             f"| {middle('between, median'):.1f} / {middle('between, p99'):.1f} "
             f"| {middle('finished'):.0f} | {middle('prompt cached'):.0%} | {others:.0%} |")
-    lines += ["", "| ratio | tokens/s: median | of the rounds | tokens a processor second: median | "
-              "of the rounds |", "|---" * 5 + "|"]
+    lines += ["", "| ratio | tokens/s: median | of the rounds | tokens a processor second: median "
+              "| of the rounds |", "|---" * 5 + "|"]
     for over, under in RATIOS:
         if over not in turns or under not in turns:
             continue

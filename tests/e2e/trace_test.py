@@ -1,4 +1,4 @@
-"""The replay of a trace: every request is answered to its length, over the base and over adapters."""
+"""The replay of a trace: every request is answered to its length, with and without adapters."""
 
 import csv
 import json
