@@ -80,7 +80,8 @@ class Exchange:
 
 def run_closed_loop(port, exchanges, in_flight, seconds):
     """Sends them in order, `in_flight` at once, for at most `seconds`. Returns (seconds that
-    passed, those that were sent); what was under way at the end of the time is in it, without a failure."""
+    passed, those that were sent); what was under way at the end of the time is among them, without
+    a failure."""
     selector = selectors.DefaultSelector()
     waiting = iter(exchanges)
     sent = []
