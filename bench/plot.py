@@ -149,9 +149,10 @@ def main():
     parser.add_argument("-o", "--out", type=pathlib.Path, help="folder of the pictures")
     options = parser.parse_args()
     results = pathlib.Path(__file__).parent / "results"
-    # bench/peers keeps its rounds in the same folder, with columns of its own.
+    # Other programs keep their rounds in the same folder, with columns of their own.
     files = options.files or sorted(
-        path for path in results.glob("*.csv") if not path.name.startswith("peers-"))
+        path for path in results.glob("*.csv")
+        if not path.name.startswith(("chips-", "peers-", "serving-")))
     if not files:
         sys.exit(f"plot: no CSV in {results}; `etch bench IMAGE --csv FILE` writes one")
     for path in files:

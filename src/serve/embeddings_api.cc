@@ -161,10 +161,7 @@ Result<Ask> ReadAsk(const Service& service, const Json& json, const char* input_
 Result<Ask> AskOllama(const Service& service, const RouteRequest& route, bool strict,
                       const char* input_name, Surface surface) {
   ETCH_ASSIGN_OR_RETURN(Json json, ParseObject(route.body));
-  ETCH_TRY(ReadBool(json, "strict", strict));
-  if (strict) {
-    ETCH_TRY(RefuseUnknown(json, kOllamaFields));
-  }
+  ETCH_TRY(CheckFields(json, strict, kOllamaFields));
   ETCH_ASSIGN_OR_RETURN(Ask ask, ReadAsk(service, json, input_name, surface));
   ask.request.model = ModelWithoutTag(service, ask.request.model);
   return ask;
@@ -174,10 +171,7 @@ Result<Ask> AskOllama(const Service& service, const RouteRequest& route, bool st
 
 Result<Ask> AskEmbeddings(const Service& service, const RouteRequest& route, bool strict) {
   ETCH_ASSIGN_OR_RETURN(const Json json, ParseObject(route.body));
-  ETCH_TRY(ReadBool(json, "strict", strict));
-  if (strict) {
-    ETCH_TRY(RefuseUnknown(json, kFields));
-  }
+  ETCH_TRY(CheckFields(json, strict, kFields));
   return ReadAsk(service, json, "input", Surface::kOpenAi);
 }
 

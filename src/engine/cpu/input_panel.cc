@@ -21,8 +21,19 @@ void InputPanel::Reset(ActivationFormat format, int64_t width, int64_t columns, 
 
 void InputPanel::CopyColumn(const InputPanel& source, int64_t from, int64_t to) {
   ETCH_DCHECK(source.format_ == format_ && source.width_ == width_ && source.point_ == point_);
-  for (int64_t group = 0; group < groups_; ++group) {
-    std::memcpy(Record(to, group), source.Record(from, group), static_cast<size_t>(record_bytes()));
+  const std::byte* read = source.Record(from, 0);
+  std::byte* write = Record(to, 0);
+  const int64_t read_stride = source.RecordStride(from);
+  const int64_t write_stride = RecordStride(to);
+  const auto copy = [&](auto size) {  // a constant, or each record is a call
+    for (int64_t group = 0; group < groups_; ++group) {
+      std::memcpy(write + group * write_stride, read + group * read_stride, size());
+    }
+  };
+  if (format_ == ActivationFormat::kA8) {
+    copy([] { return size_t{RecordBytes(ActivationFormat::kA8)}; });
+  } else {
+    copy([] { return size_t{RecordBytes(ActivationFormat::kA16)}; });
   }
   SetMaxShift(to, source.max_shift(from));
 }

@@ -31,6 +31,33 @@ WeightView ReducingView(const AdapterLinear& linear, int64_t cols) {
   return view;
 }
 
+// Rows of B from a tile on, without its padding columns: where they leave whole registers empty, a
+// kernel need not read those. Kernels number rows from the first of the view.
+WeightView ExpandingView(const AdapterLinear& linear, int64_t all_rows, int64_t tile_begin,
+                         int64_t rows) {
+  WeightView view = linear.ViewB(all_rows);
+  view.data += tile_begin * numerics::TileBytes(view.format, view.cols);
+  view.rows = rows;
+  view.cols = linear.rank;
+  return view;
+}
+
+// Asks for what a kernel is about to read of a view of W8: the next adapter's rows lie far from
+// those that are being read.
+void AskFor(const WeightView& view) {
+  constexpr int64_t kLine = 64;
+  const int64_t tile_bytes = numerics::TileBytes(view.format, view.cols);
+  // One group: a line holds four columns of sixteen rows.
+  const int64_t read = view.cols < numerics::kBlock
+                           ? numerics::kTileHeaderBytes + (view.cols + 3) / 4 * kLine
+                           : tile_bytes;
+  for (int64_t tile = 0; tile < numerics::TileCount(view.rows); ++tile) {
+    for (int64_t offset = 0; offset < read; offset += kLine) {
+      __builtin_prefetch(view.data + tile * tile_bytes + offset, 0, 2);
+    }
+  }
+}
+
 }  // namespace
 
 void LinearPhase::Run(std::span<const Projection> projections, int64_t layer,
@@ -118,24 +145,27 @@ void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t lay
                             AdapterPlan& plan) {
   const auto roles = static_cast<int64_t>(projections.size());
   // A · x in A8.
-  ForWorth(
-      pool_, plan.size() * roles, 1, plan.size() * roles * 1024, [&](int64_t begin, int64_t end) {
-        for (int64_t item = begin; item < end; ++item) {
-          AdapterGroup& group = plan.group(item / roles);
-          const auto which = static_cast<size_t>(item % roles);
-          const AdapterLinear& linear = group.weights->Linear(layer, projections[which].role);
-          if (linear.rank == 0) {
-            continue;
-          }
-          const auto count = static_cast<int64_t>(group.uses.size());
-          const int32_t* reduced = group.reduced[which].As<int32_t>(count * linear.rank_padded);
-          InputPanel& panel = group.reduced_panels[which];
-          panel.Reset(ActivationFormat::kA8, linear.rank_padded, count);
-          for (int64_t use = 0; use < count; ++use) {
-            kernels_.quantize(reduced + use * linear.rank_padded, use, panel);
-          }
-        }
-      });
+  int64_t uses = 0;
+  for (int64_t index = 0; index < plan.size(); ++index) {
+    uses += std::ssize(plan.group(index).uses);
+  }
+  ForWorth(pool_, plan.size() * roles, 1, uses * roles * 1024, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      AdapterGroup& group = plan.group(item / roles);
+      const auto which = static_cast<size_t>(item % roles);
+      const AdapterLinear& linear = group.weights->Linear(layer, projections[which].role);
+      if (linear.rank == 0) {
+        continue;
+      }
+      const auto count = static_cast<int64_t>(group.uses.size());
+      const int32_t* reduced = group.reduced[which].As<int32_t>(count * linear.rank_padded);
+      InputPanel& panel = group.reduced_panels[which];
+      panel.Reset(ActivationFormat::kA8, linear.rank_padded, count);
+      for (int64_t use = 0; use < count; ++use) {
+        kernels_.quantize(reduced + use * linear.rank_padded, use, panel);
+      }
+    }
+  });
 
   // B · u, added to the base.
   const auto add = [&](const Projection& projection, size_t which, int64_t tile_begin,
@@ -159,11 +189,14 @@ void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t lay
         continue;
       }
       const auto count = static_cast<int64_t>(group.uses.size());
-      // Kernels number rows from the matrix's first.
       int32_t* delta = delta_memory.As<int32_t>(count * kDeltaRows);
-      WeightView rows_of_b = linear.ViewB(total);
-      rows_of_b.data += tile_begin * numerics::TileBytes(rows_of_b.format, rows_of_b.cols);
-      rows_of_b.rows = rows;
+      const WeightView rows_of_b = ExpandingView(linear, total, tile_begin, rows);
+      if (index + 1 < plan.size()) {
+        const AdapterLinear& next = plan.group(index + 1).weights->Linear(layer, projection.role);
+        if (next.rank > 0) {
+          AskFor(ExpandingView(next, total, tile_begin, rows));
+        }
+      }
       kernels_.multiply(rows_of_b, group.reduced_panels[which], 0, tile_end - tile_begin, delta,
                         kDeltaRows);
       for (int64_t use = 0; use < count; ++use) {

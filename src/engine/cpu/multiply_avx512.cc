@@ -49,6 +49,7 @@ constexpr int kRows = 16;
 // The first-level cache cannot have as many reads under way: asking for it is slower at any
 // distance.
 constexpr int64_t kAheadBytes = 49152;
+constexpr int64_t kAheadInTileBytes = 4096;
 
 #define ETCH_INLINE inline __attribute__((always_inline))
 
@@ -188,10 +189,15 @@ struct W8 {
 
   ETCH_INLINE void Unpack(const uint8_t* /*params*/, const uint8_t* codes, __m512i* levels,
                           __m512i& scale) const {
-    for (int vector = 0; vector < kVectors; ++vector) {
+    UnpackLevels<kVectors>(codes, levels);
+    scale = _mm512_set1_epi32(1);
+  }
+
+  template <int kUsed>
+  ETCH_INLINE void UnpackLevels(const uint8_t* codes, __m512i* levels) const {
+    for (int vector = 0; vector < kUsed; ++vector) {
       levels[vector] = _mm512_xor_si512(Load(codes + 64 * vector), _mm512_set1_epi8(-128));
     }
-    scale = _mm512_set1_epi32(1);
   }
 };
 
@@ -229,10 +235,12 @@ ETCH_INLINE __m512i BroadcastTerm(const std::byte* terms, int64_t offset) {
   return _mm512_set1_epi32(value);
 }
 
-// Σ level · code over one plane of a record's codes, added to `sum`; two chains hide the latency.
+// Σ level · code over one plane of a record's codes (its first kUsed registers), added to `sum`;
+// two chains hide the latency.
+template <int kUsed = kVectors>
 ETCH_INLINE __m512i Dot(const __m512i* levels, const std::byte* codes, __m512i sum) {
   __m512i other = _mm512_setzero_si512();
-  for (int vector = 0; vector < kVectors; vector += 2) {
+  for (int vector = 0; vector < kUsed; vector += 2) {
     sum = _mm512_dpbusd_epi32(sum, levels[vector], BroadcastTerm(codes, 4 * vector));
     other = _mm512_dpbusd_epi32(other, levels[vector + 1], BroadcastTerm(codes, 4 * vector + 4));
   }
@@ -353,6 +361,9 @@ struct Ahead {
       : param_lines((numerics::kTileHeaderBytes + matrix.param_bytes) / 64) {
     const int64_t turn = tiles * matrix.tile_bytes;
     distance = (kAheadBytes + turn - 1) / turn * turn;
+    if (matrix.rows <= kRows) {  // an adapter's A: behind its only tile is nothing to be read
+      distance = kAheadInTileBytes;
+    }
   }
   ETCH_INLINE void Ask(const uint8_t* tile, const uint8_t* codes, int64_t group,
                        int64_t code_bytes) const {
@@ -367,8 +378,8 @@ struct Ahead {
 
 // One column, kTiles tiles together.
 template <class Format, bool kWide, int kTiles>
-void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& inputs, int64_t tile,
-                 int32_t* out) {
+void MultiplyOne(const Format& format, const Matrix& matrix, const Ahead& ahead,
+                 const InputPanel& inputs, int64_t tile, int32_t* out) {
   constexpr int64_t kRecord = kWide ? 80 : 48;
   const std::byte* records = inputs.Block(0);
   const int exponent =
@@ -381,7 +392,6 @@ void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& i
     codes[which] = matrix.Codes(tile + which);
     acc[which] = _mm512_setzero_si512();
   }
-  const Ahead ahead(matrix, kTiles);
   for (int64_t group = 0; group < matrix.groups; ++group) {
     const std::byte* record = records + group * kRecord;
     for (int which = 0; which < kTiles; ++which) {
@@ -402,8 +412,9 @@ void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& i
 
 // One block of columns against kTiles tiles. acc: (columns, kTiles) registers in memory.
 template <class Format, bool kWide, int kTiles>
-void MultiplyBlock(const Format& format, const Matrix& matrix, const InputPanel& inputs,
-                   int64_t block, int64_t tile, int32_t* out, int64_t out_stride) {
+void MultiplyBlock(const Format& format, const Matrix& matrix, const Ahead& ahead,
+                   const InputPanel& inputs, int64_t block, int64_t tile, int32_t* out,
+                   int64_t out_stride) {
   constexpr int64_t kRecord = kWide ? 80 : 48;
   const int64_t columns = inputs.BlockWidth(block);
   const std::byte* record = inputs.Block(block);
@@ -417,7 +428,6 @@ void MultiplyBlock(const Format& format, const Matrix& matrix, const InputPanel&
     params[which] = matrix.Params(tile + which);
     codes[which] = matrix.Codes(tile + which);
   }
-  const Ahead ahead(matrix, kTiles);
   for (int64_t group = 0; group < matrix.groups; ++group) {
     __m512i levels[kTiles][kVectors];
     __m512i scale[kTiles];
@@ -446,18 +456,74 @@ void MultiplyBlock(const Format& format, const Matrix& matrix, const InputPanel&
   }
 }
 
+// An adapter's B: all columns in one group, of which the first kUsed registers hold what is not
+// padding. The tile's levels stay in registers for all columns. Nothing is asked for ahead: the
+// next thing read is another adapter's (linear_phase.cc).
+template <int kUsed, int kTiles>
+void MultiplyGroup(const W8& format, const Matrix& matrix, const InputPanel& inputs, int64_t tile,
+                   int32_t* out, int64_t out_stride) {
+  constexpr int64_t kRecord = 48;
+  __m512i levels[kTiles][kVectors];
+  for (int which = 0; which < kTiles; ++which) {
+    format.UnpackLevels<kUsed>(matrix.Codes(tile + which), levels[which]);
+  }
+  const TileEnd first(matrix.Tile(tile), matrix.RowsOf(tile));
+  const TileEnd last(matrix.Tile(tile + kTiles - 1), matrix.RowsOf(tile + kTiles - 1));
+  const std::byte* record = inputs.Block(0);  // with one group the blocks follow each other
+  int32_t* to = out + tile * kRows;
+  for (int64_t column = 0; column < inputs.columns(); ++column) {
+    const int exponent =
+        inputs.max_shift(column) + matrix.result_shift - inputs.point() + numerics::kPoint;
+    const __m512i bias = _mm512_slli_epi32(BroadcastTerm(record, 32), W8::kBiasShift);
+    const __m512i half = BroadcastTerm(record, 36);
+    const __m512i shift = BroadcastTerm(record, 40);
+    const auto sum = [&](int which) {
+      const __m512i products = Dot<kUsed>(levels[which], record, bias);
+      return _mm512_srav_epi32(_mm512_add_epi32(products, half), shift);
+    };
+    first.Store(sum(0), exponent, to);
+    if constexpr (kTiles > 1) {
+      last.Store(sum(1), exponent, to + kRows);
+    }
+    record += kRecord;
+    to += out_stride;
+  }
+}
+
+template <int kUsed>
+void MultiplyGroups(const W8& format, const Matrix& matrix, const InputPanel& inputs,
+                    int64_t tile_begin, int64_t tile_end, int32_t* out, int64_t out_stride) {
+  int64_t tile = tile_begin;
+  for (; tile + 1 < tile_end; tile += 2) {
+    MultiplyGroup<kUsed, 2>(format, matrix, inputs, tile, out, out_stride);
+  }
+  if (tile < tile_end) {
+    MultiplyGroup<kUsed, 1>(format, matrix, inputs, tile, out, out_stride);
+  }
+}
+
 template <class Format, bool kWide>
 void MultiplyFormat(const WeightView& view, const InputPanel& inputs, int64_t tile_begin,
                     int64_t tile_end, int32_t* out, int64_t out_stride) {
   const Matrix matrix(view, inputs.format());
   const Format format(view);
+  if constexpr (Format::kFormat == WeightFormat::kW8 && !kWide) {
+    if (matrix.groups == 1) {
+      constexpr int kHalf = kVectors / 2;  // a register holds four columns
+      const auto multiply =
+          view.cols <= 4 * kHalf ? MultiplyGroups<kHalf> : MultiplyGroups<kVectors>;
+      multiply(format, matrix, inputs, tile_begin, tile_end, out, out_stride);
+      return;
+    }
+  }
+  const Ahead ahead(matrix, 2);
   if (inputs.columns() == 1) {
     int64_t tile = tile_begin;
     for (; tile + 1 < tile_end; tile += 2) {
-      MultiplyOne<Format, kWide, 2>(format, matrix, inputs, tile, out);
+      MultiplyOne<Format, kWide, 2>(format, matrix, ahead, inputs, tile, out);
     }
     if (tile < tile_end) {
-      MultiplyOne<Format, kWide, 1>(format, matrix, inputs, tile, out);
+      MultiplyOne<Format, kWide, 1>(format, matrix, ahead, inputs, tile, out);
     }
     return;
   }
@@ -465,10 +531,10 @@ void MultiplyFormat(const WeightView& view, const InputPanel& inputs, int64_t ti
   for (int64_t block = 0; block < inputs.blocks(); ++block) {
     int64_t tile = tile_begin;
     for (; tile + 1 < tile_end; tile += 2) {
-      MultiplyBlock<Format, kWide, 2>(format, matrix, inputs, block, tile, out, out_stride);
+      MultiplyBlock<Format, kWide, 2>(format, matrix, ahead, inputs, block, tile, out, out_stride);
     }
     if (tile < tile_end) {
-      MultiplyBlock<Format, kWide, 1>(format, matrix, inputs, block, tile, out, out_stride);
+      MultiplyBlock<Format, kWide, 1>(format, matrix, ahead, inputs, block, tile, out, out_stride);
     }
   }
 }

@@ -217,19 +217,28 @@ inline void SwiGlu(const int32_t* gate, const int32_t* up, int64_t count,
   }
 }
 
+// In 32 bits, so that a register holds twice as many: a sum has overflowed when its sign is that of
+// neither addend.
+inline void Add(const int32_t* a, const int32_t* b, int64_t count, int32_t* out) {
+  for (int64_t index = 0; index < count; ++index) {
+    const int32_t left = a[index];
+    const int32_t right = b[index];
+    const auto sum =
+        static_cast<int32_t>(static_cast<uint32_t>(left) + static_cast<uint32_t>(right));
+    const int32_t limit = left < 0 ? -numerics::kMax32 : numerics::kMax32;
+    const int32_t saturated = ((left ^ sum) & (right ^ sum)) < 0 ? limit : sum;
+    out[index] = saturated < -numerics::kMax32 ? -numerics::kMax32 : saturated;
+  }
+}
+
 inline void AddWeighted(const int32_t* delta, int32_t weight_q16, int64_t count, int32_t* y) {
+  if (weight_q16 == 1 << 16) {  // the delta itself
+    return Add(y, delta, count, y);
+  }
   for (int64_t index = 0; index < count; ++index) {
     const int64_t product = int64_t{delta[index]} * weight_q16;
     const int64_t sum = int64_t{y[index]} + ((product + (1 << 15)) >> 16);
     const int64_t low = sum < -numerics::kMax32 ? -numerics::kMax32 : sum;
     y[index] = static_cast<int32_t>(low > numerics::kMax32 ? numerics::kMax32 : low);
-  }
-}
-
-inline void Add(const int32_t* a, const int32_t* b, int64_t count, int32_t* out) {
-  for (int64_t index = 0; index < count; ++index) {
-    const int64_t sum = int64_t{a[index]} + b[index];
-    const int64_t low = sum < -numerics::kMax32 ? -numerics::kMax32 : sum;
-    out[index] = static_cast<int32_t>(low > numerics::kMax32 ? numerics::kMax32 : low);
   }
 }
