@@ -218,8 +218,14 @@ bool Scheduler::Drain(double seconds) {
 
 SchedulerStatus Scheduler::status() const {
   const std::lock_guard lock(state_->mutex);
-  return {state_->running_count,    state_->waiting.size(), state_->published_counts,
-          state_->arriving_count,   state_->budget_full,    state_->published_copied,
+  // Those that end without ever having run are counted, too, but take no seat.
+  const int64_t running = std::min(state_->running_count, state_->options.max_running);
+  return {running,
+          state_->waiting.size(),
+          state_->published_counts,
+          state_->arriving_count,
+          state_->budget_full,
+          state_->published_copied,
           state_->prefixes.status()};
 }
 
