@@ -4,9 +4,9 @@
 // the text of a request independent of what else is in the batch, so turns need no care beyond
 // fairness. Callbacks run on this thread, outside of the lock.
 //
-// A request passes from waiting to arriving (its memory is reserved, its adapters are on their way)
-// to running. What needs the budget happens on this thread too and outside of the lock, because
-// reserving may reclaim, and reclaiming tells this scheduler.
+// A request passes from waiting to arriving (its memory is reserved, its adapters are on their way,
+// its leader reads their common prompt) to running. What needs the budget happens on this thread
+// too and outside of the lock, because reserving may reclaim, and reclaiming tells this scheduler.
 
 #include "engine/scheduler.h"
 
@@ -71,6 +71,13 @@ struct Scheduler::State {
   // False while an adapter is on its way.
   Result<bool> TakeAdapters(Running& entry);
   Status Start(Running& entry);
+  // The running request whose context this one may begin with; null when there is none.
+  const Running* LeaderOf(const Request& request) const;
+  // Whether the leader's context is still to become what this request wants to copy. `ahead` are
+  // the requests that arrive before it.
+  bool IsLeaderReading(const Request& request, std::span<const Running> ahead) const;
+  // How many tokens of the request's prompt the leader's context can give it.
+  int64_t CopyableTokens(const Request& request) const;
   void Turn();
   // Draws what the last pass made sure, if anything; true while the request goes on.
   bool Advance(Running& entry);
@@ -96,6 +103,7 @@ struct Scheduler::State {
   int64_t arriving_count = 0;
   bool budget_full = false;
   SpeculationCounts published_counts;
+  int64_t published_copied = 0;
 
   // Touched by the thread only.
   std::vector<Running> arriving;
@@ -104,6 +112,8 @@ struct Scheduler::State {
   std::vector<Generator*> generators;  // of the present turn
   PassRunner passes;
   SpeculationCounts counts;
+  int64_t copied_tokens = 0;
+  bool ended_one = false;  // since the last Admit
   PrefixCache prefixes;
 };
 
@@ -215,8 +225,15 @@ bool Scheduler::Drain(double seconds) {
 
 SchedulerStatus Scheduler::status() const {
   const std::lock_guard lock(state_->mutex);
-  return {state_->running_count,  state_->waiting.size(), state_->published_counts,
-          state_->arriving_count, state_->budget_full,    state_->prefixes.status()};
+  // Those that end without ever having run are counted, too, but take no seat.
+  const int64_t running = std::min(state_->running_count, state_->options.max_running);
+  return {running,
+          state_->waiting.size(),
+          state_->published_counts,
+          state_->arriving_count,
+          state_->budget_full,
+          state_->published_copied,
+          state_->prefixes.status()};
 }
 
 void Scheduler::State::Run() {
@@ -244,8 +261,11 @@ bool Scheduler::State::Admit() {
     running_count = std::ssize(running) + std::ssize(arriving);
     arriving_count = std::ssize(arriving);
     published_counts = counts;
+    published_copied = copied_tokens;
     changed.notify_all();
-    const auto awake = [this] { return stopping || signalled || !running.empty(); };
+    // Who waits for a leader that has just ended waits no longer.
+    const bool look = std::exchange(ended_one, false);
+    const auto awake = [&] { return stopping || signalled || look || !running.empty(); };
     if (waiting.empty() && arriving.empty()) {
       changed.wait(lock, awake);
     } else {
@@ -351,10 +371,16 @@ void Scheduler::State::RefuseWhatNeverFits() {
 }
 
 void Scheduler::State::StartArrived() {
-  std::erase_if(arriving, [this](Running& entry) {
+  std::vector<Running> left;
+  for (Running& entry : arriving) {
+    if (IsLeaderReading(entry.request, left)) {
+      left.push_back(std::move(entry));
+      continue;
+    }
     const Result<bool> arrived = TakeAdapters(entry);
     if (arrived && !*arrived) {
-      return false;
+      left.push_back(std::move(entry));
+      continue;
     }
     const Status started = arrived ? Start(entry) : Status(tl::unexpected(arrived.error()));
     if (started) {
@@ -362,8 +388,44 @@ void Scheduler::State::StartArrived() {
     } else {
       Finish(entry, FinishReason::kFailed, &started.error());
     }
-    return true;
-  });
+  }
+  arriving = std::move(left);
+}
+
+const Running* Scheduler::State::LeaderOf(const Request& request) const {
+  const auto found = request.leader == 0 || !engine.info().copies_contexts
+                         ? running.end()
+                         : std::ranges::find(running, request.leader, &Running::id);
+  return found == running.end() ? nullptr : &*found;
+}
+
+bool Scheduler::State::IsLeaderReading(const Request& request,
+                                       std::span<const Running> ahead) const {
+  if (request.leader == 0 || !engine.info().copies_contexts ||
+      std::ssize(request.prompt) <= PrefixCache::kMinTokens) {
+    return false;
+  }
+  const Running* leader = LeaderOf(request);
+  return leader != nullptr
+             ? leader->generator->session().position() < std::ssize(request.prompt) - 1
+             : std::ranges::find(ahead, request.leader, &Running::id) != ahead.end();
+}
+
+int64_t Scheduler::State::CopyableTokens(const Request& request) const {
+  const Running* leader = LeaderOf(request);
+  // The same adapters under the same name: one may have been replaced since.
+  const auto is_same = [](const ActiveAdapter& left, const ActiveAdapter& right) {
+    return left.weights == right.weights && left.weight_q16 == right.weight_q16;
+  };
+  if (leader == nullptr || leader->request.salt != request.salt ||
+      !std::ranges::equal(leader->request.adapters, request.adapters, is_same)) {
+    return 0;
+  }
+  const std::span<const TokenId> read = leader->generator->sequence().first(
+      static_cast<size_t>(leader->generator->session().position()));
+  const auto common = std::ranges::mismatch(read, request.prompt).in1 - read.begin();
+  const int64_t tokens = std::min<int64_t>(common, std::ssize(request.prompt) - 1);
+  return tokens < PrefixCache::kMinTokens ? 0 : tokens;
 }
 
 Result<bool> Scheduler::State::TakeAdapters(Running& entry) {
@@ -388,7 +450,11 @@ Status Scheduler::State::Start(Running& entry) {
   PrefixCache::Match match;
   entry.keyed = options.prefix_cache_bytes > 0 && engine.info().copies_contexts &&
                 MakePrefixKey(request.adapters, request.salt, entry.key);
-  if (entry.keyed) {
+  if (const int64_t copyable = CopyableTokens(request); copyable > 0) {
+    session_options.prefix = &LeaderOf(request)->generator->session();
+    session_options.prefix_tokens = copyable;
+    copied_tokens += copyable;
+  } else if (entry.keyed) {
     match = prefixes.Find(entry.key, request.prompt);
     prefixes.Count(match.tokens);
     session_options.prefix = match.session.get();
@@ -456,6 +522,7 @@ bool Scheduler::State::IsEnding(uint64_t id) const {
 }
 
 void Scheduler::State::Finish(Running& entry, FinishReason reason, const Error* error) {
+  ended_one = true;
   if (entry.generator) {
     counts.drafted += entry.generator->counts().drafted;
     counts.accepted += entry.generator->counts().accepted;

@@ -42,6 +42,10 @@ struct Request {
   numerics::SamplingConfig sampling;
   numerics::LogitChanges changes = {};  // of the logits that a token is drawn from
   uint32_t stream = 0;                  // which of the request's parallel choices this is
+  // A request with the same prompt, adapters and salt, submitted before (the first of parallel
+  // choices): this one starts when that one has read the prompt, from a copy of its context. 0:
+  // none. Text and tokens are the same either way.
+  uint64_t leader = 0;
   int64_t max_tokens = 0;
   int64_t context = 0;              // 0: the engine's default
   std::vector<TokenId> end_tokens;  // sorted; one of these ends the answer and is not reported
@@ -71,8 +75,9 @@ struct SchedulerStatus {
   int64_t running = 0;
   int64_t waiting = 0;
   SpeculationCounts speculation;  // of all requests that have ended
-  int64_t loading = 0;            // of `running`: wait for their adapters
+  int64_t loading = 0;            // of `running`: wait for their adapters or leaders
   bool budget_full = false;       // the next request waits for room in the budget
+  int64_t copied_tokens = 0;      // of prompts, that requests had from their leaders
   PrefixCacheStatus prefixes;
 };
 

@@ -5,18 +5,12 @@
 #include <future>
 #include <mutex>
 
-#include "engine/random_model_test.h"
-#include "engine/scheduler.h"
+#include "engine/scheduler_fixture_test.h"
 
 namespace etch::engine {
 namespace {
 
-struct Outcome {
-  std::vector<TokenId> tokens;
-  FinishReason reason = FinishReason::kFailed;
-  std::string error;
-  int64_t cached_tokens = -1;
-};
+using test::Outcome;
 
 // An adapter that arrives when the test says so.
 class SlowSource : public AdapterSource {
@@ -67,49 +61,14 @@ class SlowSource : public AdapterSource {
   std::shared_ptr<State> state_;
 };
 
-class SchedulerBudgetTest : public ::testing::Test {
+class SchedulerBudgetTest : public test::SchedulerFixture {
  protected:
-  void SetUp() override {
-    image_ = test::RandomImage(test::OddConfig(), 21);
-    auto engine = Engine::Create(*image_, {BackendKind::kCpu, 2, "", 256});
-    ASSERT_TRUE(engine);
-    engine_ = std::move(*engine);
-  }
+  SchedulerBudgetTest() : SchedulerFixture(256) {}
+
   int64_t Bytes(int64_t tokens) const { return tokens * engine_->info().kv_bytes_per_token; }
-
   static Request MakeRequest(int64_t prompt, int64_t max_tokens, uint64_t seed = 1) {
-    Request request;
-    for (int64_t index = 0; index < prompt; ++index) {
-      request.prompt.push_back(static_cast<TokenId>(index * 5 % 61));
-    }
-    request.max_tokens = max_tokens;
-    request.sampling = numerics::ToConfig({1.0, 0, 1.0, 0.0, seed});
-    return request;
+    return SchedulerFixture::MakeRequest(Prompt(prompt), max_tokens, seed);
   }
-
-  static std::future<Outcome> Start(Scheduler& scheduler, Request request) {
-    auto promise = std::make_shared<std::promise<Outcome>>();
-    auto outcome = std::make_shared<Outcome>();
-    request.on_start = [outcome](const RequestStart& start) {
-      outcome->cached_tokens = start.cached_tokens;
-    };
-    request.on_token = [outcome, more = request.on_token](const TokenEvent& event) {
-      outcome->tokens.push_back(event.token);
-      return !more || more(event);
-    };
-    request.on_finish = [outcome, promise](FinishReason reason, const Error* error) {
-      outcome->reason = reason;
-      outcome->error = error != nullptr ? error->message : "";
-      promise->set_value(*outcome);
-    };
-    std::future<Outcome> future = promise->get_future();
-    const auto id = scheduler.Submit(std::move(request));
-    EXPECT_TRUE(id) << (id ? "" : id.error().message);
-    return future;
-  }
-
-  std::unique_ptr<image::Image> image_;
-  std::unique_ptr<Engine> engine_;
 };
 
 TEST_F(SchedulerBudgetTest, RefusesWhatCanNeverFitAndSaysWhatThereIs) {

@@ -5,56 +5,16 @@
 #include <atomic>
 #include <future>
 
-#include "engine/random_model_test.h"
+#include "engine/scheduler_fixture_test.h"
 
 namespace etch::engine {
 namespace {
 
-struct Outcome {
-  std::vector<TokenId> tokens;
-  FinishReason reason = FinishReason::kFailed;
-  std::string error;
-};
+using test::Outcome;
 
-class SchedulerTest : public ::testing::Test {
+class SchedulerTest : public test::SchedulerFixture {
  protected:
-  void SetUp() override {
-    image_ = test::RandomImage(test::OddConfig(), 21);
-    auto engine = Engine::Create(*image_, {BackendKind::kCpu, 2, "", 64});
-    ASSERT_TRUE(engine);
-    engine_ = std::move(*engine);
-  }
-
-  static Request MakeRequest(std::vector<TokenId> prompt, int64_t max_tokens, uint64_t seed) {
-    Request request;
-    request.prompt = std::move(prompt);
-    request.max_tokens = max_tokens;
-    request.sampling = numerics::ToConfig({1.0, 0, 1.0, 0.0, seed});
-    return request;
-  }
-
-  // Submits and returns the future of its outcome.
-  static std::future<Outcome> Start(Scheduler& scheduler, Request request) {
-    auto promise = std::make_shared<std::promise<Outcome>>();
-    auto outcome = std::make_shared<Outcome>();
-    auto on_token = request.on_token;
-    request.on_token = [outcome, on_token](const TokenEvent& event) {
-      outcome->tokens.push_back(event.token);
-      return !on_token || on_token(event);
-    };
-    request.on_finish = [outcome, promise](FinishReason reason, const Error* error) {
-      outcome->reason = reason;
-      outcome->error = error != nullptr ? error->message : "";
-      promise->set_value(*outcome);
-    };
-    std::future<Outcome> future = promise->get_future();
-    const auto id = scheduler.Submit(std::move(request));
-    EXPECT_TRUE(id) << (id ? "" : id.error().message);
-    return future;
-  }
-
-  std::unique_ptr<image::Image> image_;
-  std::unique_ptr<Engine> engine_;
+  SchedulerTest() : SchedulerFixture(64) {}
 };
 
 TEST_F(SchedulerTest, TheTextOfARequestDoesNotDependOnTheOthers) {

@@ -286,16 +286,22 @@ Result<fs::path> WriteFiles(const Upload& upload, const fs::path& folder) {
 Result<Reply> TakeUpload(Service& service, const RouteRequest& route) {
   const fs::path& folder = service.options.adapters;
   ETCH_ASSIGN_OR_RETURN(const Upload upload, ReadUpload(route));
-  std::error_code error;
-  const bool is_taken = upload.name == service.adapters.base() ||
-                        service.adapters.State(upload.name).has_value() ||
-                        fs::exists(fs::symlink_status(folder / upload.name, error)) ||
-                        fs::exists(fs::symlink_status(folder / (upload.name + ".gguf"), error));
-  if (is_taken) {
+  const auto is_taken = [&] {
+    std::error_code ignored;
+    return upload.name == service.adapters.base() ||
+           service.adapters.State(upload.name).has_value() ||
+           fs::exists(fs::symlink_status(folder / upload.name, ignored)) ||
+           fs::exists(fs::symlink_status(folder / (upload.name + ".gguf"), ignored));
+  };
+  const auto taken = [&upload] {
     return ErrorReply(409,
-                      "there is a model or a file named \"" + upload.name +
-                          "\" already; remove it first, or choose another name",
+                      fmt::format("there is a model or a file named \"{}\" already; remove it "
+                                  "first, or choose another name",
+                                  upload.name),
                       "already_exists");
+  };
+  if (is_taken()) {
+    return taken();
   }
   const Result<ScratchFolder> scratch = ScratchFolder::Create(folder);
   if (!scratch) {
@@ -311,6 +317,11 @@ Result<Reply> TakeUpload(Service& service, const RouteRequest& route) {
                       std::string(ErrorCodeName(read.error().code)));
   }
   const fs::path path = folder / staged.filename();
+  const auto held = service.adapters.HoldFolder();
+  if (is_taken()) {  // while it was checked
+    return taken();
+  }
+  std::error_code error;
   fs::rename(staged, path, error);
   if (error) {
     const Result<Reply> failed = DiskError(path, "move into its place", error);
@@ -324,6 +335,7 @@ Result<Reply> TakeUpload(Service& service, const RouteRequest& route) {
 }
 
 Result<Reply> Remove(Service& service, const std::string& name) {
+  const auto held = service.adapters.HoldFolder();
   const fs::path path = service.adapters.PathOf(name);
   if (path.empty()) {
     return ErrorReply(404, "no adapter named \"" + name + "\" is loaded", "not_found");

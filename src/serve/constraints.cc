@@ -1,11 +1,17 @@
 #include "serve/constraints.h"
 
+#include <chrono>
+
+#include "base/memory.h"
 #include "grammar/constraint.h"
 
 namespace etch::serve {
 namespace {
 
 constexpr size_t kMaxEntries = 16;  // of at most about 80 MB each, for a vocabulary of 128 k
+// What takes this long, mostly to be refused, has taken tens of megabytes, which would stay with
+// this thread's arena.
+constexpr std::chrono::milliseconds kLongCompile{20};
 
 Result<grammar::ConstraintPtr> Compile(const ConstraintSpec& spec) {
   const grammar::SchemaOptions options{.prefix = spec.prefix, .suffix = spec.suffix};
@@ -46,7 +52,11 @@ Result<std::shared_ptr<grammar::TokenMasks>> ConstraintCache::Find(const Constra
       return masks;
     }
   }
+  const auto begin = std::chrono::steady_clock::now();
   Result<grammar::ConstraintPtr> constraint = Compile(spec);
+  if (std::chrono::steady_clock::now() - begin > kLongCompile) {
+    ReturnFreeMemory();
+  }
   if (!constraint) {
     // A server has one answer to what a request got wrong.
     const ErrorCode code = constraint.error().code == ErrorCode::kMismatch

@@ -86,10 +86,12 @@ Result<Generation> StartGeneration(const CompletionRequest& request,
   Generation generation;
   for (const std::vector<engine::TokenId>& prompt : prompts) {
     generation.prompt_tokens += std::ssize(prompt);
+    uint64_t leader = 0;
     for (int64_t copy = 0; copy < request.choices; ++copy) {
       engine::Request one =
           MakeRequest(request, masks, seed, generation.choices++, tokenizer, deliver);
       one.prompt = prompt;
+      one.leader = leader;
       one.on_start = [deliver, index = generation.choices - 1,
                       first = copy == 0](const engine::RequestStart& start) {
         Piece piece;
@@ -107,6 +109,7 @@ Result<Generation> StartGeneration(const CompletionRequest& request,
         return tl::unexpected(id.error());
       }
       generation.ids.push_back(*id);
+      leader = leader == 0 ? *id : leader;
     }
   }
   return generation;

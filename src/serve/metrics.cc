@@ -249,6 +249,9 @@ std::string Metrics::Text(const Gauges& gauges) const {
   Sample("etch:draft_tokens_total", model, gauges.scheduler.speculation.drafted, out);
   Head("etch:draft_tokens_accepted_total", "counter", "Tokens guessed ahead that were right.", out);
   Sample("etch:draft_tokens_accepted_total", model, gauges.scheduler.speculation.accepted, out);
+  Head("etch:copied_prompt_tokens_total", "counter",
+       "Prompt tokens of further choices (n), copied from the first.", out);
+  Sample("etch:copied_prompt_tokens_total", model, gauges.scheduler.copied_tokens, out);
   WriteTenants(out);
   return out;
 }

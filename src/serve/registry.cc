@@ -99,6 +99,7 @@ struct AdapterRegistry::Entry {
   int64_t rank = 0;
   int64_t size_bytes = 0;
   bool pinned = false;
+  bool is_known = true;  // false: removed, but requests that named it before may claim it still
   std::shared_ptr<Residency> residency;  // null: not in memory; shared with claims
   Clock::time_point used = Clock::time_point::min();
   int64_t used_unix_s = 0;
@@ -156,7 +157,7 @@ Status AdapterRegistry::AddFolder(const std::filesystem::path& folder) {
 }
 
 Status AdapterRegistry::ReloadFolder(const std::filesystem::path& folder) {
-  ETCH_ASSIGN_OR_RETURN(const std::vector<std::filesystem::path> paths, AdaptersIn(folder));
+  ETCH_ASSIGN_OR_RETURN(std::vector<std::filesystem::path> paths, AdaptersIn(folder));
   Status first_failure;
   const auto note = [&](const Status& status) {
     if (!status && first_failure) {
@@ -166,6 +167,9 @@ Status AdapterRegistry::ReloadFolder(const std::filesystem::path& folder) {
   for (const std::filesystem::path& path : paths) {
     note(Renew(path));
   }
+  // What was put there meanwhile is not gone.
+  const auto held = HoldFolder();
+  ETCH_ASSIGN_OR_RETURN(paths, AdaptersIn(folder));
   std::vector<std::string> gone;
   {
     const std::lock_guard lock(mutex_);
@@ -177,39 +181,86 @@ Status AdapterRegistry::ReloadFolder(const std::filesystem::path& folder) {
     }
   }
   for (const std::string& name : gone) {
-    note(Remove(name));
+    if (const Status status = Remove(name);
+        !status && status.error().code != ErrorCode::kNotFound) {  // else it was unloaded just now
+      note(status);
+    }
   }
   return first_failure;
 }
 
 Status AdapterRegistry::Renew(const std::filesystem::path& path) {
-  auto entry = std::make_shared<Entry>();
-  entry->name = NameOf(path);
-  entry->path = path;
-  entry->changed = ChangeTime(path);
-  bool is_known = false;
+  constexpr int kTries = 3;  // of an adapter that is changed while it is read
+  for (int left = kTries - 1;; --left) {
+    auto entry = std::make_shared<Entry>();
+    entry->name = NameOf(path);
+    entry->path = path;
+    entry->changed = ChangeTime(path);
+    if (entry->name == base_ || IsAsRead(*entry)) {
+      return {};
+    }
+    // All checks, those of values too: what does not load must not take the place of what does. The
+    // folder is not held for it: it takes long.
+    Status status;
+    if (const auto weights = adapter::LoadAdapter(path, config_); !weights) {
+      status = tl::unexpected(weights.error());
+    } else {
+      status = Inspect(*entry);
+    }
+    const auto held = HoldFolder();
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored) || IsAsRead(*entry)) {
+      return {};  // removed or uploaded meanwhile
+    }
+    if (left > 0 && ChangeTime(path) != entry->changed) {
+      continue;
+    }
+    ETCH_TRY(status);
+    return Put(entry) ? Pin(entry->name, true) : Status();
+  }
+}
+
+bool AdapterRegistry::IsAsRead(const Entry& entry) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(entry.name);
+  return found != entries_.end() && found->second->path == entry.path &&
+         found->second->changed == entry.changed;
+}
+
+bool AdapterRegistry::Put(const std::shared_ptr<Entry>& entry) {
+  std::shared_ptr<Residency> dropped;
   bool was_pinned = false;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = entries_.find(entry->name);
-    is_known = found != entries_.end();
-    if (entry->name == base_ ||
-        (is_known && found->second->path == path && found->second->changed == entry->changed)) {
-      return {};
+    const std::shared_ptr<Entry> former = std::exchange(entries_[entry->name], entry);
+    if (former == nullptr) {
+      return false;
     }
-    was_pinned = is_known && found->second->pinned;
+    was_pinned = former->pinned;
+    dropped = Forget(former);
   }
-  // All checks, those of values too: what does not load must not take the place of what does.
-  ETCH_TRY(adapter::LoadAdapter(path, config_));
-  ETCH_TRY(Inspect(*entry));
-  if (is_known) {
-    ETCH_TRY(Remove(entry->name));
-  }
-  {
-    const std::lock_guard lock(mutex_);
-    entries_.emplace(entry->name, entry);
-  }
-  return was_pinned ? Pin(entry->name, true) : Status();
+  dropped.reset();
+  ReturnFreeMemory();
+  return was_pinned;
+}
+
+std::shared_ptr<AdapterRegistry::Residency> AdapterRegistry::Forget(
+    const std::shared_ptr<Entry>& entry) {
+  entry->is_known = false;
+  std::erase(resident_, entry);
+  return std::exchange(entry->residency, nullptr);
+}
+
+void AdapterRegistry::DropUnknown() {
+  std::vector<std::shared_ptr<Residency>> dropped;  // freed without the lock
+  const std::lock_guard lock(mutex_);
+  std::erase_if(resident_, [&](const auto& entry) {
+    const bool is_unknown = !entry->is_known && entry->residency.use_count() == 1;
+    if (is_unknown) {
+      dropped.push_back(std::exchange(entry->residency, nullptr));
+    }
+    return is_unknown;
+  });
 }
 
 Status AdapterRegistry::Add(const std::string& name, const std::filesystem::path& path) {
@@ -227,11 +278,17 @@ Status AdapterRegistry::Add(const std::string& name, const std::filesystem::path
 }
 
 Status AdapterRegistry::Replace(const std::string& name, const std::filesystem::path& path) {
-  ETCH_TRY(adapter::LoadAdapter(path, config_));
-  if (State(name)) {
-    ETCH_TRY(Remove(name));
+  if (name == base_) {
+    return Add(name, path);  // which says why not
   }
-  return Add(name, path);
+  auto entry = std::make_shared<Entry>();
+  entry->name = name;
+  entry->path = path;
+  entry->changed = ChangeTime(path);
+  ETCH_TRY(adapter::LoadAdapter(path, config_));
+  ETCH_TRY(Inspect(*entry));
+  Put(entry);
+  return {};
 }
 
 Status AdapterRegistry::Remove(const std::string& name) {
@@ -242,9 +299,7 @@ Status AdapterRegistry::Remove(const std::string& name) {
     if (found == entries_.end()) {
       return Fail(ErrorCode::kNotFound, "no adapter named \"{}\"", name);
     }
-    Entry& entry = *found->second;
-    dropped = std::exchange(entry.residency, nullptr);
-    std::erase(resident_, found->second);
+    dropped = Forget(found->second);
     entries_.erase(found);
   }
   dropped.reset();
@@ -343,6 +398,7 @@ Status AdapterRegistry::Inspect(Entry& entry) {
 
 std::shared_ptr<const AdapterRegistry::Residency> AdapterRegistry::Claim(
     const std::shared_ptr<Entry>& shared) {
+  DropUnknown();
   Entry& entry = *shared;
   int64_t size_bytes = 0;
   const auto touch = [&entry] {

@@ -78,6 +78,11 @@ class AdapterRegistry : public engine::Reclaimable {
   // Add after a check of values too, in the place of one that may have the name already. What runs
   // goes on with the former.
   Status Replace(const std::string& name, const std::filesystem::path& path);
+  // While it is held nobody else changes the folder and what is known of it together: who puts
+  // files there or removes them does so, and Add or Remove, with it. Held for short.
+  [[nodiscard]] std::unique_lock<std::mutex> HoldFolder() {
+    return std::unique_lock(folder_mutex_);
+  }
   // Forgets it. Its memory is given back at once, or when the last request that holds it ends.
   // kNotFound when there is none.
   Status Remove(const std::string& name);
@@ -117,6 +122,15 @@ class AdapterRegistry : public engine::Reclaimable {
   Status Inspect(Entry& entry);
   // Makes the adapter at `path` known if it is new or has changed.
   Status Renew(const std::filesystem::path& path);
+  // Whether the entry of this name was read from this path as it is now.
+  bool IsAsRead(const Entry& entry) const;
+  // Makes the entry known, in the place of the one that has its name: no request finds none. True
+  // when that was pinned.
+  bool Put(const std::shared_ptr<Entry>& entry);
+  // Under mutex_: what is left of an entry that stands in entries_ no more. Freed by the caller.
+  std::shared_ptr<Residency> Forget(const std::shared_ptr<Entry>& entry);
+  // Gives up the idle weights of entries that were removed before a request claimed them.
+  void DropUnknown();
   Result<std::shared_ptr<Entry>> EntryOf(const std::string& name) const;
   AdapterState StateOf(const Entry& entry) const;
   // The resident entry that is idle and least recently used; null when there is none.
@@ -129,6 +143,7 @@ class AdapterRegistry : public engine::Reclaimable {
   engine::Budget& budget_;
   const RegistryOptions options_;
 
+  std::mutex folder_mutex_;  // taken before mutex_
   mutable std::mutex mutex_;
   // Shared with the requests that name them.
   std::map<std::string, std::shared_ptr<Entry>> entries_;

@@ -3,7 +3,10 @@
 #include "serve/registry.h"
 
 #include <gtest/gtest.h>
+
 #include <unistd.h>
+#include <atomic>
+#include <thread>
 
 #include <chrono>
 #include <fstream>
@@ -225,6 +228,97 @@ TEST_F(RegistryTest, RemovingGivesBackWhenTheLastRequestEnds) {
   EXPECT_EQ(budget.used_bytes(), 0);
   ASSERT_TRUE(registry.Add("a1", folder_ / "a1"));
   EXPECT_FALSE(registry.Add("a1", folder_ / "a1"));
+}
+
+TEST_F(RegistryTest, WhatIsClaimedBehindItsRemovalDoesNotStay) {
+  engine::Budget budget;
+  AdapterRegistry registry(config_, "base", budget, {});
+  ASSERT_TRUE(registry.AddFolder(folder_));
+  auto source = registry.Find("a1");
+  ASSERT_TRUE(source);
+  ASSERT_TRUE(registry.Remove("a1"));
+  auto claim = (*source)->Claim();
+  while (!(*claim->Weights())) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(budget.used_bytes(), bytes_);
+  claim.reset();
+  Take(registry, "a2");
+  EXPECT_EQ(budget.used_bytes(), bytes_);
+  EXPECT_EQ(Resident(registry), "a2");
+}
+
+TEST_F(RegistryTest, WhatIsRemovedBeforeItIsLoadedArrivesNevertheless) {
+  engine::Budget budget;
+  AdapterRegistry registry(config_, "base", budget, {});
+  ASSERT_TRUE(registry.AddFolder(folder_));
+  for (int turn = 0; turn < 100; ++turn) {
+    auto source = registry.Find("a1");
+    ASSERT_TRUE(source);
+    auto claim = (*source)->Claim();
+    ASSERT_TRUE(registry.Remove("a1"));  // before the loader comes to it, mostly
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!(*claim->Weights())) {
+      ASSERT_LT(std::chrono::steady_clock::now(), end) << turn;
+      std::this_thread::yield();
+    }
+    ASSERT_TRUE(registry.Add("a1", folder_ / "a1"));
+  }
+}
+
+TEST_F(RegistryTest, WhatIsReplacedIsAlwaysThere) {
+  engine::Budget budget;
+  AdapterRegistry registry(config_, "base", budget, {});
+  ASSERT_TRUE(registry.AddFolder(folder_));
+  std::atomic<bool> is_done = false;
+  std::thread replacing([&] {
+    for (int turn = 0; turn < 200; ++turn) {
+      EXPECT_TRUE(registry.Replace("a1", folder_ / (turn % 2 == 0 ? "a2" : "a3")));
+    }
+    is_done = true;
+  });
+  int64_t gone = 0;
+  while (!is_done) {
+    gone += registry.State("a1") ? 0 : 1;
+  }
+  replacing.join();
+  EXPECT_EQ(gone, 0);
+  EXPECT_NE(ErrorOf(registry.Replace("base", folder_ / "a2")).find("is there already"),
+            std::string::npos);
+}
+
+TEST_F(RegistryTest, AReloadMeddlesWithNoUploadAndNoRemoval) {
+  engine::Budget budget;
+  AdapterRegistry registry(config_, "base", budget, {});
+  ASSERT_TRUE(registry.AddFolder(folder_));
+  const auto staged = folder_.parent_path() / (folder_.filename().string() + "-staged");
+  std::atomic<bool> stop = false;
+  std::thread reloading([&] {
+    while (!stop) {
+      const Status status = registry.ReloadFolder(folder_);
+      EXPECT_TRUE(status) << (status ? "" : status.error().message);
+      std::this_thread::sleep_for(std::chrono::microseconds(300));
+    }
+  });
+  for (int turn = 0; turn < 25; ++turn) {
+    ASSERT_TRUE(adapter::WritePeft(RandomAdapter(config_, 2, 9), config_, staged));
+    {
+      const auto held = registry.HoldFolder();
+      fs::rename(staged, folder_ / "fresh");
+      EXPECT_TRUE(registry.Add("fresh", folder_ / "fresh"));
+    }
+    for (int look = 0; look < 20; ++look) {
+      EXPECT_TRUE(registry.State("fresh")) << turn;
+      std::this_thread::yield();
+    }
+    const auto held = registry.HoldFolder();
+    EXPECT_TRUE(registry.Remove("fresh"));
+    fs::remove_all(folder_ / "fresh");
+  }
+  stop = true;
+  reloading.join();
+  EXPECT_TRUE(registry.ReloadFolder(folder_));
+  EXPECT_FALSE(registry.State("fresh"));
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which keep what is freed
