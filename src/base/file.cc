@@ -24,8 +24,8 @@ tl::unexpected<Error> SystemError(const std::filesystem::path& path, std::string
   return Fail(code, "{}: cannot {}: {}", path.string(), action, std::strerror(number));
 }
 
-// Makes a rename survive a power cut. Best effort: some file systems refuse to sync a folder, and
-// the file itself is already safe.
+}  // namespace
+
 void SyncFolder(const std::filesystem::path& folder) {
   const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd >= 0) {
@@ -33,8 +33,6 @@ void SyncFolder(const std::filesystem::path& folder) {
     ::close(fd);
   }
 }
-
-}  // namespace
 
 Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
   // O_NONBLOCK: a named pipe is refused below instead of waiting for its writer.

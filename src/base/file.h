@@ -44,6 +44,10 @@ class MappedFile {
 Result<std::string> ReadSmallFile(const std::filesystem::path& path,
                                   uint64_t max_bytes = 256u << 20);
 
+// Makes a rename in `folder` survive a power cut. Best effort: some file systems refuse to sync a
+// folder, and the files themselves are already safe.
+void SyncFolder(const std::filesystem::path& folder);
+
 // A file that appears under `path` whole or not at all. Written as `path.tmp-PID-N`; Commit() syncs
 // and renames; a file that was not committed is removed by the destructor. Bytes reach the system
 // in blocks of 2 MiB, which file systems with large folios keep as huge pages.

@@ -1,24 +1,17 @@
 // A path is taken when it lies, with every link followed, below the folder of --adapters, and so
-// does everything in it. Names are letters, digits, '.', '_' and '-', so that they are also names
-// of files, labels and parts of paths.
-//
-// An upload is written below `.upload-…` in that folder, which no reading of the folder looks
-// into, read as any adapter is, and only then renamed into its place.
+// does everything in it.
 
 #include "serve/adapter_routes.h"
 
-#include <unistd.h>  // getpid
-
 #include <algorithm>
-#include <atomic>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "adapter/adapter.h"
-#include "base/file.h"
+#include "serve/adapter_files.h"
+#include "serve/error_body.h"
 #include "serve/json_fields.h"
-#include "serve/multipart.h"
 #include "serve/response.h"
 
 namespace etch::serve {
@@ -26,54 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxNameBytes = 128;
-constexpr std::string_view kConfigFile = "adapter_config.json";
-constexpr std::string_view kWeightsFile = "adapter_model.safetensors";
-
-Reply ErrorReply(int status, const std::string& message, const std::string& code) {
-  return {status, ErrorBody(status, message, code)};
-}
-
-Reply ErrorReply(const Error& error) {
-  return ErrorReply(HttpStatus(error.code), error.message, std::string(ErrorCodeName(error.code)));
-}
-
-// Of an upload: here a lack of space is the disk's.
-Reply DiskReply(const Error& error) {
-  return error.code == ErrorCode::kNoSpace
-             ? ErrorReply(507, error.message, std::string(ErrorCodeName(error.code)))
-             : ErrorReply(error);
-}
-
-// What the system said of `path`.
-tl::unexpected<Error> DiskError(const fs::path& path, std::string_view action,
-                                const std::error_code& error) {
-  const bool is_full = error == std::errc::no_space_on_device;
-  return Fail(is_full ? ErrorCode::kNoSpace : ErrorCode::kIo, "{}: cannot {}: {}", path.string(),
-              action, error.message());
-}
-
 Reply Success(const std::string& message) { return {200, message, kTextType}; }
-
-bool IsName(std::string_view name) {
-  const auto is_allowed = [](char character) {
-    return (character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z') ||
-           (character >= '0' && character <= '9') || character == '.' || character == '_' ||
-           character == '-';
-  };
-  return !name.empty() && name.size() <= kMaxNameBytes && name.front() != '.' &&
-         std::ranges::all_of(name, is_allowed);
-}
-
-Status CheckName(const std::string& name) {
-  if (!IsName(name)) {
-    return Fail(ErrorCode::kInvalidArgument,
-                "\"{}\" is no adapter's name: 1 to {} letters, digits, '.', '_' and '-', not "
-                "beginning with '.'",
-                name, kMaxNameBytes);
-  }
-  return {};
-}
 
 bool IsBelow(const fs::path& path, const fs::path& root) {
   const auto [at_root, at_path] = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
@@ -130,7 +76,7 @@ Result<Reply> Load(Service& service, std::string_view body) {
     return ErrorReply(400, "Both 'lora_name' and 'lora_path' must be provided.",
                       "invalid_argument");
   }
-  ETCH_TRY(CheckName(name));
+  ETCH_TRY(CheckAdapterName(name));
   ETCH_ASSIGN_OR_RETURN(const fs::path confined, Confine(service.options.adapters, path));
   if (!in_place && service.adapters.State(name)) {
     return ErrorReply(400,
@@ -192,171 +138,6 @@ Result<Reply> SetScales(Service& service, std::string_view body) {
   return Reply{200, R"({"success":true})"};
 }
 
-// A folder that is gone when it leaves its scope.
-class ScratchFolder {
- public:
-  static Result<ScratchFolder> Create(const fs::path& parent) {
-    static std::atomic<uint64_t> counter = 0;
-    fs::path path = parent / fmt::format(".upload-{}-{}", ::getpid(), counter.fetch_add(1));
-    std::error_code error;
-    fs::create_directory(path, error);
-    if (error) {
-      return DiskError(path, "create", error);
-    }
-    return ScratchFolder(std::move(path));
-  }
-  ~ScratchFolder() {
-    if (!path_.empty()) {
-      std::error_code ignored;
-      fs::remove_all(path_, ignored);
-    }
-  }
-  ScratchFolder(ScratchFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  ScratchFolder& operator=(ScratchFolder&&) = delete;
-
-  const fs::path& path() const { return path_; }
-
- private:
-  explicit ScratchFolder(fs::path path) : path_(std::move(path)) {}
-  fs::path path_;
-};
-
-// What an upload holds.
-struct Upload {
-  std::string name;
-  std::string_view config;   // PEFT
-  std::string_view weights;  // PEFT
-  std::string_view gguf;
-
-  bool is_gguf() const { return !gguf.empty(); }
-};
-
-Result<Upload> ReadUpload(const RouteRequest& route) {
-  ETCH_ASSIGN_OR_RETURN(const std::vector<FormPart> parts,
-                        ParseForm(route.content_type, route.body));
-  Upload out;
-  for (const FormPart& part : parts) {
-    // By the file's name where there is one: forms call their files anything.
-    const std::string& what = part.file_name.empty() ? part.name : part.file_name;
-    if (what == kConfigFile) {
-      out.config = part.content;
-    } else if (what == kWeightsFile) {
-      out.weights = part.content;
-    } else if (what.ends_with(".gguf")) {
-      out.gguf = part.content;
-    } else if (part.name == "name" && part.file_name.empty()) {
-      out.name = std::string(part.content);
-    } else {
-      return Fail(ErrorCode::kInvalidArgument,
-                  "the form holds \"{}\"; it takes name, and {} with {}, or one .gguf", what,
-                  kConfigFile, kWeightsFile);
-    }
-  }
-  ETCH_TRY(CheckName(out.name));
-  const bool is_peft = !out.config.empty() && !out.weights.empty();
-  const bool is_mixed = out.is_gguf() && (!out.config.empty() || !out.weights.empty());
-  if (is_mixed || (!is_peft && !out.is_gguf())) {
-    return Fail(ErrorCode::kInvalidArgument, "the form needs {} with {}, or one .gguf", kConfigFile,
-                kWeightsFile);
-  }
-  return out;
-}
-
-// Writes the files below `folder`; returns the adapter's path.
-Result<fs::path> WriteFiles(const Upload& upload, const fs::path& folder) {
-  const auto write = [](const fs::path& path, std::string_view content) {
-    return WriteFileAtomically(path, AsBytes(content));
-  };
-  if (upload.is_gguf()) {
-    const fs::path path = folder / (upload.name + ".gguf");
-    ETCH_TRY(write(path, upload.gguf));
-    return path;
-  }
-  const fs::path path = folder / upload.name;
-  std::error_code error;
-  fs::create_directory(path, error);
-  if (error) {
-    return DiskError(path, "create", error);
-  }
-  ETCH_TRY(write(path / kConfigFile, upload.config));
-  ETCH_TRY(write(path / kWeightsFile, upload.weights));
-  return path;
-}
-
-Result<Reply> TakeUpload(Service& service, const RouteRequest& route) {
-  const fs::path& folder = service.options.adapters;
-  ETCH_ASSIGN_OR_RETURN(const Upload upload, ReadUpload(route));
-  const auto is_taken = [&] {
-    std::error_code ignored;
-    return upload.name == service.adapters.base() ||
-           service.adapters.State(upload.name).has_value() ||
-           fs::exists(fs::symlink_status(folder / upload.name, ignored)) ||
-           fs::exists(fs::symlink_status(folder / (upload.name + ".gguf"), ignored));
-  };
-  const auto taken = [&upload] {
-    return ErrorReply(409,
-                      fmt::format("there is a model or a file named \"{}\" already; remove it "
-                                  "first, or choose another name",
-                                  upload.name),
-                      "already_exists");
-  };
-  if (is_taken()) {
-    return taken();
-  }
-  const Result<ScratchFolder> scratch = ScratchFolder::Create(folder);
-  if (!scratch) {
-    return DiskReply(scratch.error());
-  }
-  const Result<fs::path> written = WriteFiles(upload, scratch->path());
-  if (!written) {
-    return DiskReply(written.error());
-  }
-  const fs::path& staged = *written;
-  if (const auto read = adapter::ReadAdapter(staged, service.engine.image().config()); !read) {
-    return ErrorReply(400, "the upload is no adapter of this base: " + read.error().message,
-                      std::string(ErrorCodeName(read.error().code)));
-  }
-  const fs::path path = folder / staged.filename();
-  const auto held = service.adapters.HoldFolder();
-  if (is_taken()) {  // while it was checked
-    return taken();
-  }
-  std::error_code error;
-  fs::rename(staged, path, error);
-  if (error) {
-    const Result<Reply> failed = DiskError(path, "move into its place", error);
-    return DiskReply(failed.error());
-  }
-  ETCH_TRY(service.adapters.Add(upload.name, path));
-  service.loras.IdOf(upload.name);
-  const std::optional<AdapterState> state = service.adapters.State(upload.name);
-  return Reply{201, AdapterBody(state.value_or(AdapterState{upload.name}), service.adapters.base(),
-                                service.started, service.engine.info().context)};
-}
-
-Result<Reply> Remove(Service& service, const std::string& name) {
-  const auto held = service.adapters.HoldFolder();
-  const fs::path path = service.adapters.PathOf(name);
-  if (path.empty()) {
-    return ErrorReply(404, "no adapter named \"" + name + "\" is loaded", "not_found");
-  }
-  // What was loaded from a place that others use, too, stays there.
-  std::error_code error;
-  const bool is_own = fs::equivalent(path.parent_path(), service.options.adapters, error) &&
-                      (path.filename() == name || path.filename() == name + ".gguf");
-  if (!is_own) {
-    return ErrorReply(400, "\"" + name + "\" was not read from a file of its own name; unload it",
-                      "invalid_argument");
-  }
-  ETCH_TRY(service.adapters.Remove(name));
-  fs::remove_all(path, error);
-  if (error) {
-    return Fail(ErrorCode::kIo, "{}: cannot remove: {}", path.string(), error.message());
-  }
-  Json body = {{"id", name}, {"object", "model"}, {"deleted", true}};
-  return Reply{200, DumpJson(body)};
-}
-
 Result<Reply> Dispatch(Service& service, const RouteRequest& route) {
   if (route.path == "/v1/unload_lora_adapter") {
     return Unload(service, route.body);
@@ -365,13 +146,13 @@ Result<Reply> Dispatch(Service& service, const RouteRequest& route) {
     return SetScales(service, route.body);
   }
   if (route.method == Method::kDelete) {
-    return Remove(service, std::string(route.path.substr(kUploadPath.size() + 1)));
+    return RemoveAdapter(service, std::string(route.path.substr(kUploadPath.size() + 1)));
   }
   if (service.options.adapters.empty()) {
     return ErrorReply(400, "the server has no folder of adapters; start it with --adapters",
                       "not_supported");
   }
-  return route.path == kUploadPath ? TakeUpload(service, route) : Load(service, route.body);
+  return route.path == kUploadPath ? UploadAdapter(service, route) : Load(service, route.body);
 }
 
 }  // namespace
@@ -402,7 +183,7 @@ Reply ListLoras(Service& service, const Caller& caller) {
                     {"path", service.adapters.PathOf(name).filename().string()},
                     {"scale", service.loras.Scale(id)}});
   }
-  return {200, list.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)};
+  return {200, DumpJson(list)};
 }
 
 std::vector<std::string> VisibleAdapters(const Service& service, const Caller& caller) {

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "adapter/adapter.h"
+#include "serve/error_body.h"
 #include "serve/request_log.h"
 #include "serve/tool_fields.h"
 #include "tenant/calendar.h"

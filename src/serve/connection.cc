@@ -22,6 +22,7 @@
 #include "serve/adapter_routes.h"
 #include "serve/completion.h"
 #include "serve/constraint_fields.h"
+#include "serve/error_body.h"
 #include "serve/peer_stream.h"
 #include "serve/peer_watch.h"
 #include "serve/reply.h"

@@ -27,10 +27,6 @@ constexpr auto kFields = std::to_array<std::string_view>(
 constexpr auto kOllamaFields = std::to_array<std::string_view>(
     {"model", "input", "prompt", "truncate", "dimensions", "options", "keep_alive", "strict"});
 
-std::string Dump(const Out& json) {
-  return json.dump(-1, ' ', false, Out::error_handler_t::replace);
-}
-
 // Numbers of a float's own shortest text: JSON libraries write doubles.
 std::string ListOf(std::span<const float> values) {
   std::string list = "[";
@@ -60,7 +56,7 @@ class EmbeddingsFormat : public AnswerFormat {
               : vector;
     }
     const int64_t tokens = answer.usage.prompt_tokens;
-    const std::string model = Dump(answer.head.model);
+    const std::string model = DumpJson(Out(answer.head.model));
     switch (surface_) {
       case Surface::kOpenAi:
         return fmt::format(
@@ -132,7 +128,7 @@ Result<Ask> ReadAsk(const Service& service, const Json& json, const char* input_
   Ask ask;
   const Json* lora = surface == Surface::kOpenAi ? Field(json, "lora") : nullptr;
   ETCH_ASSIGN_OR_RETURN(ask.request,
-                        ParseCompletionRequest(DumpJson({{"prompt", "x"},
+                        ParseCompletionRequest(DumpJson(Json{{"prompt", "x"},
                                                          {"max_tokens", 1},
                                                          {"temperature", 0},
                                                          {"ignore_eos", true},

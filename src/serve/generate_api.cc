@@ -42,10 +42,6 @@ constexpr auto kFields = std::to_array<std::string_view>({"prompt",
                                                           "lora",
                                                           "strict"});
 
-std::string Dump(const Out& json) {
-  return json.dump(-1, ' ', false, Out::error_handler_t::replace);
-}
-
 double Rate(int64_t count, double seconds) {
   return seconds > 0.0 ? static_cast<double>(count) / seconds : 0.0;
 }
@@ -60,7 +56,7 @@ class GenerateFormat : public AnswerFormat {
     const ChoiceState& choice = choices.front();
     Out body = Text(answer, choice.text, choice.reasoning, choice.calls, choice.details);
     body["stats"] = Stats(answer, choice.reason, choice.at_stop_string, !choice.calls.empty());
-    return Dump(body);
+    return DumpJson(body);
   }
 
   std::string Next(const AnswerView& answer, const Piece& piece) override {
@@ -71,7 +67,7 @@ class GenerateFormat : public AnswerFormat {
     if (piece.finished) {
       body["stats"] = Stats(answer, piece.reason, piece.at_stop_string, piece.made_calls);
     }
-    return ServerEvent(Dump(body));
+    return ServerEvent(DumpJson(body));
   }
 
   std::string End(const AnswerView&) override { return ServerEvent("[DONE]"); }

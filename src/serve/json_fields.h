@@ -35,5 +35,6 @@ Status CheckFields(const Json& json, bool strict, std::span<const std::string_vi
 
 // Text, with what is no UTF-8 replaced.
 std::string DumpJson(const Json& json);
+std::string DumpJson(const nlohmann::ordered_json& json);
 
 }  // namespace etch::serve

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "serve/adapter_routes.h"
+#include "serve/error_body.h"
 #include "serve/json_fields.h"
 #include "tenant/api_key.h"  // HexDigest
 #include "tenant/calendar.h"
@@ -23,10 +24,6 @@ constexpr auto kFields = std::to_array<std::string_view>(
     {"model", "messages", "prompt", "system", "raw", "suffix", "images", "template", "context",
      "format", "options", "stream", "keep_alive", "tools", "think", "strict", "name"});
 
-std::string Dump(const Out& json) {
-  return json.dump(-1, ' ', false, Out::error_handler_t::replace);
-}
-
 int64_t Nanoseconds(double seconds) { return static_cast<int64_t>(std::max(0.0, seconds) * 1e9); }
 
 class OllamaFormat : public AnswerFormat {
@@ -39,7 +36,7 @@ class OllamaFormat : public AnswerFormat {
     const ChoiceState& choice = choices.front();
     Out body = Text(answer.head.model, choice.text, choice.reasoning, choice.calls);
     Finish(answer, choice.reason, body);
-    return Dump(body);
+    return DumpJson(body);
   }
 
   std::string Next(const AnswerView& answer, const Piece& piece) override {
@@ -51,12 +48,12 @@ class OllamaFormat : public AnswerFormat {
     if (has_text) {
       Out body = Text(answer.head.model, piece.text, piece.reasoning, piece.calls);
       body["done"] = false;
-      lines += Dump(body) + "\n";
+      lines += DumpJson(body) + "\n";
     }
     if (piece.finished) {
       Out body = Text(answer.head.model, "", "", {});
       Finish(answer, piece.reason, body);
-      lines += Dump(body) + "\n";
+      lines += DumpJson(body) + "\n";
     }
     return lines;
   }
@@ -68,7 +65,7 @@ class OllamaFormat : public AnswerFormat {
     Out body = Text(model, "", "", {});
     body["done"] = true;
     body["done_reason"] = "load";
-    return {200, Dump(body)};
+    return {200, DumpJson(body)};
   }
 
  private:
@@ -234,7 +231,7 @@ Reply Tags(const Service& service, const Caller& caller) {
     const std::optional<AdapterState> state = service.adapters.State(name);
     add(name, state ? state->size_bytes : 0);
   }
-  return {200, Dump({{"models", std::move(models)}})};
+  return {200, DumpJson(Out{{"models", std::move(models)}})};
 }
 
 Result<Reply> Show(const Service& service, const Caller& caller, std::string_view body) {
@@ -252,17 +249,17 @@ Result<Reply> Show(const Service& service, const Caller& caller, std::string_vie
   if (chat_template.find("tools") != std::string::npos) {
     capabilities.push_back("tools");
   }
-  return Reply{200, Dump({{"modelfile", ""},
-                          {"parameters", ""},
-                          {"template", chat_template},
-                          {"details", Details(service, model == service.adapters.base())},
-                          {"model_info",
-                           {{"general.architecture", "llama"},
-                            {"llama.block_count", config.n_layers},
-                            {"llama.context_length", service.engine.info().context},
-                            {"llama.embedding_length", config.dim},
-                            {"llama.vocab_size", config.vocab_size}}},
-                          {"capabilities", std::move(capabilities)}})};
+  return Reply{200, DumpJson(Out{{"modelfile", ""},
+                                 {"parameters", ""},
+                                 {"template", chat_template},
+                                 {"details", Details(service, model == service.adapters.base())},
+                                 {"model_info",
+                                  {{"general.architecture", "llama"},
+                                   {"llama.block_count", config.n_layers},
+                                   {"llama.context_length", service.engine.info().context},
+                                   {"llama.embedding_length", config.dim},
+                                   {"llama.vocab_size", config.vocab_size}}},
+                                 {"capabilities", std::move(capabilities)}})};
 }
 
 }  // namespace
@@ -319,7 +316,7 @@ Reply AnswerOllamaRoute(const Service& service, const Caller& caller, const Rout
     return Tags(service, caller);
   }
   if (route.method == Method::kGet && route.path == "/api/version") {
-    return {200, Dump({{"version", ETCH_VERSION}})};
+    return {200, DumpJson(Out{{"version", ETCH_VERSION}})};
   }
   if (route.method == Method::kPost && route.path == "/api/show") {
     Result<Reply> reply = Show(service, caller, route.body);
@@ -337,7 +334,7 @@ std::string ModelWithoutTag(const Service& service, std::string model) {
 }
 
 std::string OllamaError(const std::string& message) {
-  return Dump({{"error", Shortened(message)}});
+  return DumpJson(Out{{"error", Shortened(message)}});
 }
 
 }  // namespace etch::serve

@@ -37,6 +37,9 @@ Result<std::vector<std::filesystem::path>> AdaptersIn(const std::filesystem::pat
   std::vector<std::filesystem::path> paths;
   for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
+    if (entry->path().filename().string().starts_with('.')) {
+      continue;  // hidden, or on its way in or out (serve/adapter_files.h)
+    }
     const bool is_peft = std::filesystem::exists(entry->path() / "adapter_config.json", ignored);
     if (is_peft || entry->path().extension() == ".gguf") {
       paths.push_back(entry->path());
@@ -55,6 +58,16 @@ std::string NameOf(const std::filesystem::path& path) {
   const bool has_extension =
       path.extension() == ".gguf" && !std::filesystem::is_directory(path, ignored);
   return (has_extension ? path.stem() : path.filename()).string();
+}
+
+// For those who may not see where the adapters lie: `error` without their folder.
+Error WithoutFolder(Error error, const std::filesystem::path& path) {
+  const std::string folder = path.parent_path().string() + "/";
+  for (size_t at = error.message.find(folder); at != std::string::npos && folder.size() > 1;
+       at = error.message.find(folder, at)) {
+    error.message.erase(at, folder.size());
+  }
+  return error;
 }
 
 // Of the latest of an adapter's files.
@@ -287,8 +300,7 @@ Status AdapterRegistry::Replace(const std::string& name, const std::filesystem::
   entry->changed = ChangeTime(path);
   ETCH_TRY(adapter::LoadAdapter(path, config_));
   ETCH_TRY(Inspect(*entry));
-  Put(entry);
-  return {};
+  return Put(entry) ? Pin(name, true) : Status();
 }
 
 Status AdapterRegistry::Remove(const std::string& name) {
@@ -366,7 +378,9 @@ Status AdapterRegistry::Pin(const std::string& name, bool pinned) {
 
 Result<std::shared_ptr<engine::AdapterSource>> AdapterRegistry::Find(const std::string& name) {
   ETCH_ASSIGN_OR_RETURN(std::shared_ptr<Entry> entry, EntryOf(name));
-  ETCH_TRY(Inspect(*entry));
+  if (const Status fits = Inspect(*entry); !fits) {
+    return tl::unexpected(WithoutFolder(fits.error(), entry->path));
+  }
   return std::make_shared<Source>(*this, std::move(entry));
 }
 
@@ -462,6 +476,17 @@ std::filesystem::path AdapterRegistry::PathOf(const std::string& name) const {
   const std::lock_guard lock(mutex_);
   const auto found = entries_.find(name);
   return found == entries_.end() ? std::filesystem::path() : found->second->path;
+}
+
+std::vector<std::string> AdapterRegistry::NamesOf(const std::filesystem::path& path) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : entries_) {
+    if (entry->path == path) {
+      names.push_back(name);
+    }
+  }
+  return names;
 }
 
 std::vector<std::string> AdapterRegistry::Names() const {
@@ -573,6 +598,9 @@ void AdapterRegistry::RunLoader() {
     if (weights && static_cast<int64_t>((*weights)->size_bytes) != reserved) {
       weights = Fail(ErrorCode::kMismatch, "{}: changed since it was last looked at; try again",
                      path.string());
+    }
+    if (!weights) {
+      weights = tl::unexpected(WithoutFolder(weights.error(), path));
     }
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     lock.lock();

@@ -104,6 +104,8 @@ class AdapterRegistry : public engine::Reclaimable {
   std::vector<std::string> Names() const;  // sorted
   // Where it was read from; empty when there is none of that name.
   std::filesystem::path PathOf(const std::string& name) const;
+  // Every name that was read from `path`.
+  std::vector<std::string> NamesOf(const std::filesystem::path& path) const;
   AdapterCounts counts() const;
   const std::string& base() const { return base_; }
   const engine::Budget& budget() const { return budget_; }

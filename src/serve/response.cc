@@ -2,17 +2,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include "serve/json_fields.h"
+
 namespace etch::serve {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Out = nlohmann::ordered_json;
 
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-Json ByteList(const std::string& text) {
-  Json bytes = Json::array();
+Out ByteList(const std::string& text) {
+  Out bytes = Out::array();
   for (const char character : text) {
     bytes.push_back(static_cast<unsigned char>(character));
   }
@@ -20,15 +18,15 @@ Json ByteList(const std::string& text) {
 }
 
 // {"content": [{token, logprob, bytes, top_logprobs}]}
-Json ChatLogprobs(const std::vector<TokenDetail>& details, const text::Tokenizer& tokenizer) {
+Out ChatLogprobs(const std::vector<TokenDetail>& details, const text::Tokenizer& tokenizer) {
   const auto entry = [&](engine::TokenId token, double logprob) {
     const std::string text = tokenizer.TokenBytes(token, true);
-    return Json{{"token", text}, {"logprob", logprob}, {"bytes", ByteList(text)}};
+    return Out{{"token", text}, {"logprob", logprob}, {"bytes", ByteList(text)}};
   };
-  Json content = Json::array();
+  Out content = Out::array();
   for (const TokenDetail& detail : details) {
-    Json item = entry(detail.token, detail.logprob);
-    item["top_logprobs"] = Json::array();
+    Out item = entry(detail.token, detail.logprob);
+    item["top_logprobs"] = Out::array();
     for (const engine::TokenLogprob& top : detail.top) {
       item["top_logprobs"].push_back(entry(top.token, top.logprob));
     }
@@ -38,17 +36,17 @@ Json ChatLogprobs(const std::vector<TokenDetail>& details, const text::Tokenizer
 }
 
 // {tokens, token_logprobs, top_logprobs, text_offset}
-Json CompletionLogprobs(const std::vector<TokenDetail>& details, const text::Tokenizer& tokenizer) {
-  Json out = {{"tokens", Json::array()},
-              {"token_logprobs", Json::array()},
-              {"top_logprobs", Json::array()},
-              {"text_offset", Json::array()}};
+Out CompletionLogprobs(const std::vector<TokenDetail>& details, const text::Tokenizer& tokenizer) {
+  Out out = {{"tokens", Out::array()},
+             {"token_logprobs", Out::array()},
+             {"top_logprobs", Out::array()},
+             {"text_offset", Out::array()}};
   size_t offset = 0;
   for (const TokenDetail& detail : details) {
     const std::string text = tokenizer.TokenBytes(detail.token, true);
     out["tokens"].push_back(text);
     out["token_logprobs"].push_back(detail.logprob);
-    Json top = Json::object();
+    Out top = Out::object();
     for (const engine::TokenLogprob& item : detail.top) {
       top[tokenizer.TokenBytes(item.token, true)] = item.logprob;
     }
@@ -59,29 +57,29 @@ Json CompletionLogprobs(const std::vector<TokenDetail>& details, const text::Tok
   return out;
 }
 
-Json Logprobs(const AnswerHead& head, const std::vector<TokenDetail>& details,
-              const text::Tokenizer& tokenizer) {
+Out Logprobs(const AnswerHead& head, const std::vector<TokenDetail>& details,
+             const text::Tokenizer& tokenizer) {
   if (!head.logprobs) {
     return nullptr;
   }
   return head.is_chat ? ChatLogprobs(details, tokenizer) : CompletionLogprobs(details, tokenizer);
 }
 
-Json UsageJson(const Usage& usage) {
+Out UsageJson(const Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},
           {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
           {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
 }
 
-Json CallJson(const ToolCall& call) {
+Out CallJson(const ToolCall& call) {
   return {{"id", call.id},
           {"type", "function"},
           {"function", {{"name", call.name}, {"arguments", call.arguments}}}};
 }
 
-Json MessageJson(const ChoiceState& state) {
-  Json message = {{"role", "assistant"}, {"content", state.text}, {"refusal", nullptr}};
+Out MessageJson(const ChoiceState& state) {
+  Out message = {{"role", "assistant"}, {"content", state.text}, {"refusal", nullptr}};
   if (!state.reasoning.empty()) {
     message["reasoning_content"] = state.reasoning;
   }
@@ -96,29 +94,29 @@ Json MessageJson(const ChoiceState& state) {
   return message;
 }
 
-Json HeadJson(const AnswerHead& head, bool chunk) {
+Out HeadJson(const AnswerHead& head, bool chunk) {
   const char* object = !head.is_chat ? "text_completion"
                        : chunk       ? "chat.completion.chunk"
                                      : "chat.completion";
   return {{"id", head.id}, {"object", object}, {"created", head.created}, {"model", head.model}};
 }
 
-Json ModelJson(const std::string& id, const std::string& parent, int64_t created, int64_t context) {
-  Json json = {{"id", id},
-               {"object", "model"},
-               {"created", created},
-               {"owned_by", "etch"},
-               {"max_model_len", context}};
+Out ModelJson(const std::string& id, const std::string& parent, int64_t created, int64_t context) {
+  Out json = {{"id", id},
+              {"object", "model"},
+              {"created", created},
+              {"owned_by", "etch"},
+              {"max_model_len", context}};
   json["root"] = id;
-  json["parent"] = parent.empty() ? Json() : Json(parent);
+  json["parent"] = parent.empty() ? Out() : Out(parent);
   return json;
 }
 
-Json AdapterJson(const AdapterState& adapter, const std::string& base, int64_t created,
-                 int64_t context) {
-  Json json = ModelJson(adapter.name, base, created, context);
+Out AdapterJson(const AdapterState& adapter, const std::string& base, int64_t created,
+                int64_t context) {
+  Out json = ModelJson(adapter.name, base, created, context);
   // What is not known before the first use is null.
-  const auto known = [](int64_t value) { return value == 0 ? Json() : Json(value); };
+  const auto known = [](int64_t value) { return value == 0 ? Out() : Out(value); };
   json["adapter"] = {{"resident", adapter.resident},
                      {"loading", adapter.loading},
                      {"pinned", adapter.pinned},
@@ -150,11 +148,11 @@ std::string FinishName(engine::FinishReason reason, bool made_calls) {
 
 std::string AnswerBody(const AnswerHead& head, const std::vector<ChoiceState>& choices,
                        const Usage& usage, const text::Tokenizer& tokenizer) {
-  Json body = HeadJson(head, false);
-  body["choices"] = Json::array();
+  Out body = HeadJson(head, false);
+  body["choices"] = Out::array();
   for (size_t index = 0; index < choices.size(); ++index) {
     const ChoiceState& state = choices[index];
-    Json choice = {{"index", index}};
+    Out choice = {{"index", index}};
     if (head.is_chat) {
       choice["message"] = MessageJson(state);
     } else {
@@ -165,14 +163,14 @@ std::string AnswerBody(const AnswerHead& head, const std::vector<ChoiceState>& c
     body["choices"].push_back(std::move(choice));
   }
   body["usage"] = UsageJson(usage);
-  return Dump(body);
+  return DumpJson(body);
 }
 
 std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first, int64_t calls,
                       const text::Tokenizer& tokenizer) {
-  Json choice = {{"index", piece.choice}};
+  Out choice = {{"index", piece.choice}};
   if (head.is_chat) {
-    Json delta = Json::object();
+    Out delta = Out::object();
     if (first) {
       delta["role"] = "assistant";
     }
@@ -183,7 +181,7 @@ std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first, in
       delta["reasoning_content"] = piece.reasoning;
     }
     for (const ToolCall& call : piece.calls) {
-      Json item = {{"index", calls++}};
+      Out item = {{"index", calls++}};
       item.update(CallJson(call));
       delta["tool_calls"].push_back(std::move(item));
     }
@@ -193,84 +191,39 @@ std::string ChunkBody(const AnswerHead& head, const Piece& piece, bool first, in
   }
   choice["logprobs"] = Logprobs(head, piece.details, tokenizer);
   choice["finish_reason"] =
-      piece.finished ? Json(FinishName(piece.reason, piece.made_calls)) : Json();
-  Json body = HeadJson(head, true);
-  body["choices"] = Json::array({std::move(choice)});
-  return Dump(body);
+      piece.finished ? Out(FinishName(piece.reason, piece.made_calls)) : Out();
+  Out body = HeadJson(head, true);
+  body["choices"] = Out::array({std::move(choice)});
+  return DumpJson(body);
 }
 
 std::string UsageChunkBody(const AnswerHead& head, const Usage& usage) {
-  Json body = HeadJson(head, true);
-  body["choices"] = Json::array();
+  Out body = HeadJson(head, true);
+  body["choices"] = Out::array();
   body["usage"] = UsageJson(usage);
-  return Dump(body);
+  return DumpJson(body);
 }
 
 std::string ModelsBody(const std::string& base, bool with_base,
                        const std::vector<AdapterState>& adapters, int64_t created,
                        int64_t context) {
-  Json data = Json::array();
+  Out data = Out::array();
   if (with_base) {
     data.push_back(ModelJson(base, "", created, context));
   }
   for (const AdapterState& adapter : adapters) {
     data.push_back(AdapterJson(adapter, base, created, context));
   }
-  return Dump({{"object", "list"}, {"data", std::move(data)}});
+  return DumpJson(Out{{"object", "list"}, {"data", std::move(data)}});
 }
 
 std::string ModelBody(const std::string& id, int64_t created, int64_t context) {
-  return Dump(ModelJson(id, "", created, context));
+  return DumpJson(ModelJson(id, "", created, context));
 }
 
 std::string AdapterBody(const AdapterState& adapter, const std::string& base, int64_t created,
                         int64_t context) {
-  return Dump(AdapterJson(adapter, base, created, context));
-}
-
-int HttpStatus(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kNotFound:
-      return 404;
-    case ErrorCode::kUnavailable:
-      return 503;
-    case ErrorCode::kInvalidArgument:
-    case ErrorCode::kMalformed:
-    case ErrorCode::kUnsupported:
-    case ErrorCode::kMismatch:
-    case ErrorCode::kContextExceeded:
-    case ErrorCode::kNoSpace:  // more than the whole budget: asking again does not help
-      return 400;
-    default:
-      return 500;
-  }
-}
-
-std::string Shortened(const std::string& message) {
-  constexpr size_t kMaxBytes = 500;
-  if (message.size() <= kMaxBytes) {
-    return message;
-  }
-  size_t end = kMaxBytes;
-  while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xC0) == 0x80) {
-    --end;  // not within a character
-  }
-  return message.substr(0, end) + " \u2026";
-}
-
-std::string ErrorBody(int status, const std::string& message, const std::string& code,
-                      const std::string& param) {
-  const char* type = status == 401   ? "authentication_error"
-                     : status == 403 ? "permission_error"
-                     : status == 404 ? "not_found_error"
-                     : status == 429 ? "rate_limit_error"
-                     : status == 503 ? "unavailable_error"
-                     : status >= 500 ? "server_error"
-                                     : "invalid_request_error";
-  const Json field = param.empty() ? Json() : Json(param);
-  return Dump(
-      {{"error",
-        {{"message", Shortened(message)}, {"type", type}, {"param", field}, {"code", code}}}});
+  return DumpJson(AdapterJson(adapter, base, created, context));
 }
 
 }  // namespace etch::serve

@@ -64,13 +64,4 @@ std::string ModelBody(const std::string& id, int64_t created, int64_t context);
 std::string AdapterBody(const AdapterState& adapter, const std::string& base, int64_t created,
                         int64_t context);
 
-// An error's message, cut where it is longer than anybody reads: some quote what was sent.
-std::string Shortened(const std::string& message);
-
-// HTTP status and body of an error.
-int HttpStatus(ErrorCode code);
-// `param`: the field of the request that was wrong, if it is known.
-std::string ErrorBody(int status, const std::string& message, const std::string& code,
-                      const std::string& param = "");
-
 }  // namespace etch::serve

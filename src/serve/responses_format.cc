@@ -3,6 +3,7 @@
 // that the last event and a whole answer are made by one code.
 
 #include "serve/responses_format.h"
+#include "serve/json_fields.h"
 
 #include <nlohmann/json.hpp>
 
@@ -31,7 +32,7 @@ class ResponsesFormat : public AnswerFormat {
     }
     reason_ = choice.reason;
     Close(FinalStatus());
-    return Dump(Response(answer, FinalStatus()));
+    return DumpJson(Response(answer, FinalStatus()));
   }
 
   std::string Begin(const AnswerView& answer) override {
@@ -82,14 +83,10 @@ class ResponsesFormat : public AnswerFormat {
  private:
   enum class Kind { kNone, kReasoning, kText };
 
-  static std::string Dump(const Out& json) {
-    return json.dump(-1, ' ', false, Out::error_handler_t::replace);
-  }
-
   void Event(const std::string& type, const Out& members) {
     Out event = {{"type", type}, {"sequence_number", sequence_++}};
     event.update(members);
-    events_ += "event: " + type + "\ndata: " + Dump(event) + "\n\n";
+    events_ += "event: " + type + "\ndata: " + DumpJson(event) + "\n\n";
   }
 
   std::string FinalStatus() const {

@@ -7,6 +7,7 @@
 #include "serve/adapter_routes.h"
 #include "serve/constraint_fields.h"
 #include "serve/embeddings_api.h"
+#include "serve/error_body.h"
 #include "serve/generate_api.h"
 #include "serve/json_fields.h"
 #include "serve/ollama_api.h"

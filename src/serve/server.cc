@@ -15,6 +15,7 @@
 #include <optional>
 #include <thread>
 
+#include "serve/adapter_files.h"
 #include "serve/connection.h"
 #include "serve/open_files.h"
 #include "serve/tls.h"
@@ -222,6 +223,7 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
                           text::ChatTemplate::Parse(image.vocabulary().chat_template));
   }
   if (!options.adapters.empty()) {
+    SweepAside(options.adapters);
     ETCH_TRY(impl->adapters.AddFolder(options.adapters));
   }
   for (const std::string& name : options.pinned) {

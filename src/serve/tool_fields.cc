@@ -169,7 +169,7 @@ ConstraintSpec ForcedCall(const CompletionRequest& request, std::string_view cha
   spec.kind = ConstraintSpec::Kind::kJsonSchema;
   spec.field = "tool_choice";
   spec.is_compact = true;
-  spec.text = DumpJson({{"anyOf", std::move(calls)}, {"$defs", std::move(parts)}});
+  spec.text = DumpJson(Json{{"anyOf", std::move(calls)}, {"$defs", std::move(parts)}});
   if (has_marks) {
     spec.prefix = "<tool_call>\n";
     spec.suffix = "\n</tool_call>";

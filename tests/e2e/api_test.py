@@ -207,6 +207,7 @@ class Adapters(ApiCase):
                     ([("name", None, b"new"), *files], 409), ([("name", None, b"tiny"), gguf], 409),
                     ([("name", None, b"../up"), *files], 400), ([("name", None, b""), gguf], 400),
                     ([("name", None, b"part"), files[0]], 400), (files, 400),
+                    ([("name", None, b"x.gguf"), *files], 400),
                     ([("name", None, b"both"), gguf, *files], 400),
                     ([("name", None, b"evil"), ("f", "../../x.sh", b"x")], 400),
                     ([("name", None, b"bad"), files[0], (*files[1][:2], b"broken")], 400),
@@ -223,11 +224,35 @@ class Adapters(ApiCase):
                 self.assertEqual(reply.status, 413)
             except OSError:
                 pass  # the server had answered and closed before all was sent
+            load = post(server, "/v1/load_lora_adapter", ADMIN, lora_name="alias", lora_path="new")
+            self.assertEqual(load.status, 200)
+            shared = call(server, "DELETE", "/v1/adapters/new", headers=ADMIN)
+            self.assertEqual(shared.status, 409)
+            self.assertEqual(post(server, "/v1/unload_lora_adapter", ADMIN,
+                                  lora_name="alias").status, 200)
+            (self.adapters / "new/checkpoint-1").mkdir()
+            full = call(server, "DELETE", "/v1/adapters/new", headers=ADMIN)
+            self.assertEqual((full.status, full.json["error"]["code"]), (409, "not_empty"))
+            self.assertTrue(self.text(server, model="new"))
+            (self.adapters / "new/checkpoint-1").rmdir()
             self.assertEqual(call(server, "DELETE", "/v1/adapters/new").status, 403)
             gone = call(server, "DELETE", "/v1/adapters/new", headers=ADMIN)
             self.assertEqual(gone.json, {"deleted": True, "id": "new", "object": "model"})
-            self.assertFalse((self.adapters / "new").exists())
+            self.assertEqual(sorted(path.name for path in self.adapters.iterdir()),
+                             ["acme", "bistro", "new2.gguf"])
             self.assertEqual(call(server, "DELETE", "/v1/adapters/no", headers=ADMIN).status, 404)
+
+
+    def test_what_was_cut_off_is_swept(self):
+        old, new = self.adapters / ".aside-1-0", self.adapters / ".aside-1-1"
+        for path in (old, new):  # a removal that a kill ended
+            shutil.copytree(self.adapters / "acme", path)
+            (path / "adapter_model.safetensors").unlink()
+        os.utime(old, (1, 1))
+        with self.serve() as server:
+            self.assertEqual(call(server, "GET", "/health", headers={}).json["adapters"], 2)
+        self.assertFalse(old.exists())
+        self.assertTrue(new.exists())  # another server may be at it
 
 
 class Generate(ApiCase):
