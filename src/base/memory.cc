@@ -30,4 +30,10 @@ void ReturnFreeMemory() {
 #endif
 }
 
+void UseOneHeap() {
+#ifdef __GLIBC__
+  ::mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
 }  // namespace etch

@@ -13,4 +13,9 @@ uint64_t AvailableMemoryBytes();
 // some milliseconds; does nothing where the C library has no such call.
 void ReturnFreeMemory();
 
+// From here on new threads allocate from the heap that the first one uses. The C library's further
+// heaps, one or more a thread, keep what is freed at their ends whatever ReturnFreeMemory says: 40
+// MB were seen to stay of a refused constraint. Before any thread is started.
+void UseOneHeap();
+
 }  // namespace etch

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/loaded_model.h"
 #include "cli/request_log_sink.h"
@@ -111,6 +112,7 @@ Status Serve(Options& options) {
   ETCH_TRY(AddKeys(options));
   ETCH_TRY(ReadSizes(options));
   options.server.warn = [](const std::string& line) { fmt::print(stderr, "etch: {}\n", line); };
+  UseOneHeap();
   TakeHangup();  // from here on it means: read again
   RequestLogSink log;
   options.server.log_sink = [&log](const std::string& line) { log.Push(line); };

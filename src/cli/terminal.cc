@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -12,16 +13,17 @@
 namespace etch::cli {
 namespace {
 
-volatile std::sig_atomic_t interrupted = 0;
-volatile std::sig_atomic_t hung_up = 0;
+// Lock-free, and so fit for signal handlers; other threads read them.
+std::atomic<bool> interrupted = false;
+std::atomic<bool> hung_up = false;
+static_assert(std::atomic<bool>::is_always_lock_free);
 
-extern "C" void OnHangup(int /*signal*/) { hung_up = 1; }
+extern "C" void OnHangup(int /*signal*/) { hung_up = true; }
 
 extern "C" void OnInterrupt(int /*signal*/) {
-  if (interrupted != 0) {
+  if (interrupted.exchange(true)) {
     ::_exit(kExitInterrupted);
   }
-  interrupted = 1;
 }
 
 std::string HumanRate(double per_second, std::string_view unit) {
@@ -40,7 +42,7 @@ void CatchInterrupts() {
   ::signal(SIGPIPE, SIG_IGN);
 }
 
-bool Interrupted() { return interrupted != 0; }
+bool Interrupted() { return interrupted; }
 
 bool TakeHangup() {
   static const bool is_caught = [] {
@@ -49,9 +51,7 @@ bool TakeHangup() {
     action.sa_flags = SA_RESTART;
     return ::sigaction(SIGHUP, &action, nullptr) == 0;
   }();
-  const bool came = is_caught && hung_up != 0;
-  hung_up = 0;
-  return came;
+  return hung_up.exchange(false) && is_caught;
 }
 
 void PrintJson(const nlohmann::ordered_json& json) {

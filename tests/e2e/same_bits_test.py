@@ -141,7 +141,7 @@ class SameBits(Case):
                 if "off" in options:
                     self.assertEqual(drafted, 0)
                 if "always" in options:
-                    self.assertGreater(drafted, len(self.requests))
+                    self.assertGreater(drafted, len(self.requests) / 4)
                 if "16" in options:  # choices had the context of the first
                     self.assertGreater(self.metric(server, "etch:copied_prompt_tokens_total"), 100)
 

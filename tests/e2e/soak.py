@@ -9,8 +9,9 @@ what another server, without budget, cache and speculation, has said before. Ctr
 the report so far; exit code 1 says that something was wrong. --keep DIRECTORY keeps what the server
 wrote to standard error.
 
-Memory is VmRSS: the figure of minute five, or of half the time, beside that of the end. Under the sanitizers it grows with what they hold back, so --most-growth 0 (any) is meant
-for them; leaks are their finding at the end.
+Memory is VmRSS: the figure of minute five, or of half the time, beside that of the end. Under the
+sanitizers it grows with what they hold back, so --most-growth 0 (any) is meant for them; leaks are
+their finding at the end.
 """
 
 import argparse

@@ -305,7 +305,7 @@ def not_http(soak, _worker):
     with socket.create_connection(("127.0.0.1", soak.port), timeout=60) as peer:
         peer.sendall(random.choice((
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50), b"GET\r\n\r\n",
-            b"GET / HTTP/9.9\r\n\r\n", b"POST /v1/completions HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
             b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")))
         peer.shutdown(socket.SHUT_WR)
         data = peer.recv(1000)
