@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
