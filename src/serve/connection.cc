@@ -42,7 +42,7 @@ using std::chrono::steady_clock;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 // Of a body whose sender is nobody yet: enough for its mistake to be named behind it.
 constexpr uint64_t kMaxStrangerBytes = 64 << 10;
-// Bodies above it are read on a thread of their own.
+// Reading more than this takes so long that others would notice.
 constexpr size_t kLargeBytes = 256 << 10;
 constexpr const char* kPrometheus = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -53,6 +53,14 @@ struct Exchange {
   Headers headers;  // of the answer
   RequestLog log;
 };
+
+// Whether a request may hold up others until it is started: to read it, to read or write adapters,
+// or to compile what its answer is held to.
+bool MayTakeLong(std::string_view target, std::string_view body) {
+  const auto holds = [&](std::string_view word) { return body.find(word) != body.npos; };
+  return body.size() > kLargeBytes || target.find("adapter") != target.npos || holds("schema") ||
+         holds("grammar") || holds("regex") || holds("choice");
+}
 
 // Counts a request that is read and not answered yet.
 class Answering {
@@ -105,7 +113,7 @@ class Connection {
   asio::awaitable<bool> WriteChunk();
 
   // Route, on the thread for large bodies: 8 MiB of text take seconds to read.
-  asio::awaitable<std::optional<Completion>> RouteLarge();
+  asio::awaitable<std::optional<Completion>> RouteAside();
   // Answers request_ into reply_, or starts a completion.
   std::optional<Completion> Route();
   // Handles what needs no key; true when reply_ is the answer.
@@ -244,10 +252,10 @@ void Connection::Refuse(int status, const std::string& message, const std::strin
 }
 
 asio::awaitable<bool> Connection::AnswerRequest() {
-  const bool is_large = request_.body().size() > kLargeBytes;
+  const std::string_view target(request_.target().data(), request_.target().size());
   std::optional<Completion> completion;
-  if (is_large) {
-    completion = co_await RouteLarge();
+  if (MayTakeLong(target, request_.body())) {
+    completion = co_await RouteAside();
   } else {
     completion = Route();
   }
@@ -267,11 +275,11 @@ asio::awaitable<bool> Connection::AnswerRequest() {
   co_return alive;
 }
 
-asio::awaitable<std::optional<Completion>> Connection::RouteLarge() {
+asio::awaitable<std::optional<Completion>> Connection::RouteAside() {
   std::optional<Completion> completion;
   asio::steady_timer done(stream_.get_executor(), asio::steady_timer::time_point::max());
   bool is_done = false;
-  asio::post(service_.large_bodies, [&] {
+  asio::post(service_.slow_requests, [&] {
     completion = Route();
     asio::post(stream_.get_executor(), [&] {
       is_done = true;
@@ -287,8 +295,9 @@ asio::awaitable<std::optional<Completion>> Connection::RouteLarge() {
 bool Connection::RouteOpen(const std::string& target, bool is_get) {
   if (request_.method() == http::verb::options && !service_.options.cors_origins.empty()) {
     exchange_.headers.emplace_back("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
-    exchange_.headers.emplace_back("Access-Control-Allow-Headers",
-                                   "Authorization, Content-Type, X-Request-Id, traceparent");
+    exchange_.headers.emplace_back(
+        "Access-Control-Allow-Headers",
+        "Authorization, Content-Type, X-Request-Id, X-Strict, traceparent");
     exchange_.headers.emplace_back("Access-Control-Max-Age", "600");
     reply_ = {204, ""};
     return true;

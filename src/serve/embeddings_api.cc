@@ -129,10 +129,10 @@ Result<Ask> ReadAsk(const Service& service, const Json& json, const char* input_
   const Json* lora = surface == Surface::kOpenAi ? Field(json, "lora") : nullptr;
   ETCH_ASSIGN_OR_RETURN(ask.request,
                         ParseCompletionRequest(DumpJson(Json{{"prompt", "x"},
-                                                         {"max_tokens", 1},
-                                                         {"temperature", 0},
-                                                         {"ignore_eos", true},
-                                                         {"lora", lora ? *lora : Json()}})));
+                                                             {"max_tokens", 1},
+                                                             {"temperature", 0},
+                                                             {"ignore_eos", true},
+                                                             {"lora", lora ? *lora : Json()}})));
   ETCH_TRY(ReadString(json, "model", ask.request.model));
   ETCH_ASSIGN_OR_RETURN(ask.request.prompts, ReadInputs(Field(json, input_name)));
   ask.request.embeds = true;

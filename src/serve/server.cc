@@ -136,7 +136,7 @@ struct Server::Impl {
 
   asio::io_context io;
   tcp::acceptor acceptor{asio::make_strand(io)};
-  asio::thread_pool large_bodies{1};
+  asio::thread_pool slow_requests{1};
   std::optional<engine::Scheduler> scheduler;
   std::optional<Service> service;
   std::string url;
@@ -202,7 +202,7 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Server::~Server() {
   // What reads large bodies works on connections.
-  impl_->large_bodies.join();
+  impl_->slow_requests.join();
   // The scheduler and the meter call into connections, and connections into them: stop the first,
   // then drop the second.
   impl_->scheduler.reset();
@@ -250,7 +250,7 @@ Result<std::unique_ptr<Server>> Server::Create(engine::Engine& engine,
                                 impl->chat_template ? &*impl->chat_template : nullptr,
                                 impl->adapters, *impl->scheduler, impl->constraints, *impl->access,
                                 impl->metrics, impl->tenancy.get(), now, impl->answering,
-                                impl->loras, impl->connections, impl->large_bodies});
+                                impl->loras, impl->connections, impl->slow_requests});
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 

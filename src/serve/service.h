@@ -37,8 +37,8 @@ struct Service {
   int64_t started;                  // Unix seconds
   std::atomic<int64_t>& answering;  // requests that are read but not answered
   LoraTable& loras;
-  std::atomic<int64_t>& connections;       // that are open
-  boost::asio::thread_pool& large_bodies;  // one thread, for what would hold up the others
+  std::atomic<int64_t>& connections;        // that are open
+  boost::asio::thread_pool& slow_requests;  // one thread, for what would hold up the others
 };
 
 }  // namespace etch::serve

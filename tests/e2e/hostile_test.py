@@ -524,6 +524,30 @@ class Bodies(HostileCase):
             print(f"the slowest answer beside four bodies of 7 MiB: {slowest:.2f} s")
             self.assertLess(slowest, 1)
 
+    def test_patterns_hold_up_nobody(self):
+        with self.serve(image="tiny") as server:
+            took = []
+
+            def compile_it():
+                begin = time.monotonic()
+                reply = request(server, "POST", CHAT, {
+                    "messages": [{"role": "user", "content": "a"}], "guided_regex": "(a|b)*a(a|b){30}"})
+                self.assertEqual(reply[0], 400, reply)
+                took.append(time.monotonic() - begin)
+
+            compile_it()
+            peers = [threading.Thread(target=compile_it) for _ in range(4)]
+            for peer in peers:
+                peer.start()
+            longest = 0
+            while any(peer.is_alive() for peer in peers):
+                begin = time.monotonic()
+                self.assertEqual(request(server, "GET", "/health")[0], 200)
+                longest = max(longest, time.monotonic() - begin)
+            for peer in peers:
+                peer.join()
+            self.assertLess(longest, max(took) / 4, took)
+
     def test_absurd_numbers(self):
         million = 1_000_000
         anything = (-1, 1e308, -1e308, 2**63, 2**64, -2**63, "NaN", "1", True, [], {}, [1], 0.5)
