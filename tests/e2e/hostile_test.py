@@ -530,8 +530,9 @@ class Bodies(HostileCase):
 
             def compile_it():
                 begin = time.monotonic()
-                reply = request(server, "POST", CHAT, {
-                    "messages": [{"role": "user", "content": "a"}], "guided_regex": "(a|b)*a(a|b){30}"})
+                messages = [{"role": "user", "content": "a"}]
+                reply = request(server, "POST", CHAT, {"messages": messages,
+                                                       "guided_regex": "(a|b)*a(a|b){30}"})
                 self.assertEqual(reply[0], 400, reply)
                 took.append(time.monotonic() - begin)
 
