@@ -192,7 +192,7 @@ class Connections(HostileCase):
                 peer = stack.enter_context(connect(server))
                 peer.sendall(post_bytes("/nothing", body))
                 self.assertIn(b"404", peer.recv(1000))
-            self.assertEqual(self.metric(server, "etch:connections"), 17)
+            self.wait_for(lambda: self.metric(server, "etch:connections") == 17)
             self.assertLess(self.resident_bytes(server) - before, 32 << 20, "not 16 times 4 MiB")
 
 
