@@ -16,6 +16,12 @@ WORK = Path(os.environ.get("ETCH_WORK", tempfile.gettempdir()))
 DATA = Path(os.environ.get("ETCH_DATA", SOURCE.parent / "shared" / "data"))
 
 
+def with_sanitizer():
+    """Whether the program is one of the sanitizers' builds."""
+    with open(ETCH, "rb") as program:
+        return re.search(rb"lib[at]san\.so", program.read()) is not None
+
+
 def need_data(*paths):
     """Skips with a loud line when test data is missing; fails in CI."""
     missing = [path for path in paths if not (DATA / path).exists()]

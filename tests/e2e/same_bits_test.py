@@ -6,13 +6,13 @@ import concurrent.futures
 import http.client
 import json
 import random
-import re
 import sys
 import threading
 import unittest
 
 from operations_test import parse_metrics
-from program import DATA, ETCH, Case, Server, etch, etch_json, make_adapter, need_data
+from program import (DATA, Case, Server, etch, etch_json, make_adapter, need_data,
+                     with_sanitizer)
 
 ADAPTERS = ["acme", "bistro", "cafe", "dairy", "eatery", "farm"]
 STORY = ("Once upon a time, there was a little girl named Lily. She loved to play outside with her "
@@ -24,11 +24,6 @@ SCHEMA = {"type": "object", "required": ["name", "age"], "additionalProperties":
 CONSTRAINTS = [{"guided_regex": "[a-f]{2,6}-[0-9]{3}"}, {"guided_json": SCHEMA},
                {"guided_choice": ["red", "green", "blue"]},
                {"grammar": 'root ::= "(" root ")" | [xy]{2}'}]
-
-
-def with_sanitizer():
-    with open(ETCH, "rb") as program:
-        return re.search(rb"lib[at]san\.so", program.read()) is not None
 
 
 def make_request(number):
