@@ -112,7 +112,7 @@ class Connections(HostileCase):
 
     def test_ten_thousand_idle_ones(self):
         hard = self.soft_limit(256)
-        with self.serve("--idle-timeout", "12", "--read-timeout", "12") as server:
+        with self.serve("--idle-timeout", "30", "--read-timeout", "30") as server:
             limits = Path(f"/proc/{server.process.pid}/limits").read_text()
             soft = re.search(r"Max open files\s+(\d+)", limits).group(1)
             self.assertEqual(int(soft), hard, "the server raises its own limit")
@@ -129,7 +129,7 @@ class Connections(HostileCase):
                     peers.append(stack.enter_context(connect(server)))
                     if number % 10 == 0:
                         peers[-1].sendall(b"GET /health HT")  # a half-open one
-                self.wait_for(lambda: self.metric(server, "etch:connections") == count + 1, 10)
+                self.wait_for(lambda: self.metric(server, "etch:connections") == count + 1, 20)
                 each = (self.resident_bytes(server) - before) / count
                 times = []
                 for _ in range(100):
