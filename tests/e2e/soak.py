@@ -242,6 +242,7 @@ class Soak:
         log = self.errors.read()
         self.errors.close()
         if self.options.keep:
+            self.options.keep.mkdir(parents=True, exist_ok=True)
             (self.options.keep / "stderr").write_text(log, encoding="utf-8")
         said = [line for line in log.splitlines() if not line.startswith("{")]
         wrong = [line for line in said if FINDINGS.search(line)]
