@@ -32,6 +32,25 @@ def need_data(*paths):
         raise unittest.SkipTest("test data missing")
 
 
+def skip_loudly(case, why):
+    print(f"*** SKIPPED, {why} ***", file=sys.stderr)
+    case.skipTest(why)
+
+
+def mount_small(case, folder, size):
+    """A file system of `size` ("64k") at `folder`, until the case ends. Skips where that is not
+    allowed."""
+    if os.geteuid() != 0:
+        skip_loudly(case, "needs root to mount a small file system")
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder],
+                             capture_output=True)
+    if mounted.returncode != 0:
+        skip_loudly(case, "mounting is not allowed here")
+    case.addCleanup(subprocess.run, ["umount", folder], check=True)
+    return folder
+
+
 def need_program(name, package=None):
     """The path of another program. Skips with a loud line when it is missing; fails in CI."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -14,7 +13,7 @@ import unittest
 from pathlib import Path
 
 from api_test import form
-from program import make_adapter
+from program import make_adapter, mount_small
 from tenants_test import Reply, TenantCase, call, complete
 
 
@@ -23,21 +22,9 @@ class FullDisk(TenantCase):
 
     def setUp(self):
         super().setUp()
-        if os.geteuid() != 0:
-            self.skip("needs root to mount a small file system")
-        small = self.folder / "small"
-        small.mkdir()
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", small],
-                                 capture_output=True)
-        if mounted.returncode != 0:
-            self.skip("mounting is not allowed here")
-        self.addCleanup(subprocess.run, ["umount", small], check=True)
+        small = mount_small(self, self.folder / "small", "2m")
         shutil.copytree(self.adapters, small / "adapters")
         self.small, self.adapters, self.db = small, small / "adapters", small / "tenants.db"
-
-    def skip(self, why):
-        print(f"*** SKIPPED, {why} ***", file=sys.stderr)
-        self.skipTest(why)
 
     def fill(self):
         """Takes all the space that is left; returns the file that holds it."""
