@@ -12,32 +12,11 @@ import unittest
 
 import jsonschema
 
-from program import DATA, Case, Server, SOURCE, etch, etch_json, make_tiny_model, need_data
+from program import DATA, Case, Reply, Server, SOURCE, etch, etch_json, make_tiny_model, need_data
 
 ADMIN = {"Authorization": "Bearer boss"}
 USER = {"Authorization": "Bearer user"}
 HELLO = [{"role": "user", "content": "Hello"}]
-
-
-class Reply:
-    def __init__(self, response):
-        self.status = response.status
-        self.type = response.headers.get("Content-Type", "")
-        self.text = response.read().decode()
-
-    @property
-    def json(self):
-        return json.loads(self.text)
-
-    @property
-    def events(self):
-        """The data of an event stream, without its [DONE]."""
-        data = [line[6:] for line in self.text.split("\n") if line.startswith("data: ")]
-        return [json.loads(line) for line in data if line != "[DONE]"]
-
-    @property
-    def lines(self):
-        return [json.loads(line) for line in self.text.splitlines()]
 
 
 def call(server, method, path, body=None, headers=USER):
@@ -305,7 +284,7 @@ class Ollama(ApiCase):
             options = {"temperature": 0, "num_predict": 12}
             stream = post(server, "/api/chat", model="acme:latest", messages=HELLO,
                           options=options)
-            self.assertEqual(stream.type, "application/x-ndjson")
+            self.assertEqual(stream.headers["Content-Type"], "application/x-ndjson")
             lines = stream.lines
             text = "".join(line["message"]["content"] for line in lines)
             self.assertEqual(text, self.text(server, model="acme"))
@@ -332,7 +311,8 @@ class Ollama(ApiCase):
                 self.assertEqual(reply.status, 400, wrong)
                 self.assertIsInstance(reply.json["error"], str)
             missing = post(server, "/api/chat", model="nobody", messages=HELLO)
-            self.assertEqual((missing.status, missing.type), (404, "application/json"))
+            self.assertEqual((missing.status, missing.headers["Content-Type"]),
+                             (404, "application/json"))
             self.assertEqual(call(server, "GET", "/api/nothing").status, 404)
 
 

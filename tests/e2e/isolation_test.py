@@ -7,8 +7,8 @@ import sys
 import unittest
 
 from api_test import form
-from program import SOURCE, etch, make_tiny_model
-from tenants_test import Reply, TenantCase, call
+from program import SOURCE, Reply, etch, make_tiny_model
+from tenants_test import TenantCase, call
 
 METHODS = ("GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS")
 # Whose names no answer to acme may hold.

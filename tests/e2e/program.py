@@ -77,6 +77,38 @@ def etch_json(*arguments, **options):
     return json.loads(etch(*arguments, "--json", **options).stdout)
 
 
+class Reply:
+    """An HTTP answer, read to its end."""
+
+    def __init__(self, response):
+        self.status = response.status
+        self.headers = response.headers
+        self.raw = response.read()
+
+    @property
+    def text(self):
+        return self.raw.decode()
+
+    @property
+    def json(self):
+        """None where the body is no JSON."""
+        return json.loads(self.raw) if self.raw[:1] in (b"{", b"[") else None
+
+    @property
+    def code(self):
+        return self.json["error"]["code"]
+
+    @property
+    def events(self):
+        """The data of an event stream, without its [DONE]."""
+        data = [line[6:] for line in self.text.split("\n") if line.startswith("data: ")]
+        return [json.loads(line) for line in data if line != "[DONE]"]
+
+    @property
+    def lines(self):
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
 class Case(unittest.TestCase):
     """A test case with an empty folder of its own."""
 

@@ -13,8 +13,8 @@ import unittest
 from pathlib import Path
 
 from api_test import form
-from program import make_adapter, mount_small
-from tenants_test import Reply, TenantCase, call, complete
+from program import Reply, make_adapter, mount_small
+from tenants_test import TenantCase, call, complete
 
 
 class FullDisk(TenantCase):

@@ -9,6 +9,7 @@ import socket
 import time
 
 from operations_test import parse_metrics
+from program import Reply
 
 ADAPTERS = [f"a{number:02d}" for number in range(30)]
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -28,25 +29,6 @@ class Wrong(Exception):
 def expect(condition, *words):
     if not condition:
         raise Wrong(" ".join(str(word)[:300] for word in words))
-
-
-class Reply:
-    def __init__(self, response):
-        self.status = response.status
-        self.headers = response.headers
-        self.text = response.read().decode()
-
-    @property
-    def json(self):
-        return json.loads(self.text)
-
-    @property
-    def events(self):
-        """The data of an event stream, whose end must be there."""
-        data = [line[6:] for line in self.text.split("\n") if line.startswith("data: ")]
-        if data and data[-1] == "[DONE]":
-            data.pop()
-        return [json.loads(line) for line in data]
 
 
 def fixed_requests():

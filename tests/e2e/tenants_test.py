@@ -16,7 +16,7 @@ import threading
 import time
 import unittest
 
-from program import DATA, Case, Server, etch, etch_json, make_adapter, need_data
+from program import DATA, Case, Reply, Server, etch, etch_json, make_adapter, need_data
 
 NO_LIMITS = {"requests_per_minute": None, "tokens_per_minute": None, "tokens_per_month": None,
              "concurrent": None, "context": None}
@@ -49,18 +49,6 @@ class TenantCase(Case):
     def sql(self, query):
         with contextlib.closing(sqlite3.connect(self.db)) as database:
             return database.execute(query).fetchall()
-
-
-class Reply:
-    def __init__(self, response):
-        self.status = response.status
-        self.headers = response.headers
-        self.raw = response.read()
-        self.json = json.loads(self.raw) if self.raw[:1] in (b"{", b"[") else None
-
-    @property
-    def code(self):
-        return self.json["error"]["code"]
 
 
 def call(server, method, path, key=None, body=None, headers=None, connection=None):
