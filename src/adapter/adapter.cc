@@ -77,23 +77,26 @@ Result<std::shared_ptr<const engine::AdapterWeights>> LoadAdapter(const fs::path
                                                                   const LoadOptions& options) {
   ETCH_ASSIGN_OR_RETURN(const internal::OpenAdapter open, Open(path, config));
   const std::vector<internal::PairPlan>& plans = open.plan.pairs;
-  std::vector<Result<internal::LoweredPair>> lowered(plans.size());
+  std::vector<internal::Lowering::Place> places;
+  for (const internal::PairPlan& pair : plans) {
+    places.push_back({pair.a.role, pair.a.layer, pair.a.rank()});
+  }
+  internal::Lowering lowering(open.plan.head.name, places, config);
+  std::vector<Status> done(plans.size());
   ThreadPool pool(options.threads);
   pool.ParallelFor(std::ssize(plans), 1, [&](int64_t begin, int64_t end) {
     for (auto index = static_cast<size_t>(begin); index < static_cast<size_t>(end); ++index) {
       const auto pair = internal::DecodePair(open.plan, plans[index], config);
-      lowered[index] =
-          pair ? internal::LowerAndHash(*pair, options.keep_floats) : tl::unexpected(pair.error());
+      done[index] =
+          pair ? lowering.Lower(index, *pair, options.keep_floats) : tl::unexpected(pair.error());
     }
   });
-  std::vector<internal::LoweredPair> pairs;
-  for (Result<internal::LoweredPair>& pair : lowered) {
-    if (!pair) {
-      return Prefix(path.string(), std::move(pair).error());
+  for (Status& status : done) {
+    if (!status) {
+      return Prefix(path.string(), std::move(status).error());
     }
-    pairs.push_back(std::move(*pair));
   }
-  return internal::Assemble(open.plan.head.name, std::move(pairs), config);
+  return lowering.Finish();
 }
 
 Result<AdapterSummary> InspectAdapter(const fs::path& path, const model::Config& config) {

@@ -105,9 +105,11 @@ RowScale ToRowScale(double magnitude) {
 // A zeroed W8 matrix whose rows are packed one by one, each once.
 class W8Matrix {
  public:
-  W8Matrix(int64_t rows, int64_t cols)
-      : tile_bytes_(numerics::TileBytes(WeightFormat::kW8, cols)),
-        packed_(static_cast<size_t>(numerics::WeightBytes(WeightFormat::kW8, rows, cols))) {}
+  // `packed` is where the matrix goes; its memory may be reserved.
+  W8Matrix(int64_t rows, int64_t cols, engine::StreamedBytes& packed)
+      : tile_bytes_(numerics::TileBytes(WeightFormat::kW8, cols)), packed_(packed) {
+    packed_.resize(static_cast<size_t>(numerics::WeightBytes(WeightFormat::kW8, rows, cols)));
+  }
 
   // The first values of `row`, of which `largest` is the largest magnitude; the rest of it is zero.
   void PackRow(int64_t row, std::span<const double> values, double largest) {
@@ -140,11 +142,10 @@ class W8Matrix {
       std::memcpy(out + index * 16, &codes_[index], 4);
     }
   }
-  std::vector<std::byte> Take() { return std::move(packed_); }
 
  private:
   int64_t tile_bytes_;
-  std::vector<std::byte> packed_;
+  engine::StreamedBytes& packed_;
   std::vector<int32_t> levels_;  // of the present row; memory is kept
   std::vector<int8_t> codes_;
 };
@@ -174,16 +175,12 @@ std::optional<int> BalancingShift(std::span<const float> row) {
   return kNormExponent - exponent;
 }
 
-}  // namespace
-
-Result<AdapterLinear> internal::LowerPair(const LoraPair& pair, bool keep_floats) {
-  AdapterLinear linear;
-  linear.rank = pair.rank;
-  linear.rank_padded = numerics::GroupCount(pair.rank) * numerics::kGroup;
+// One decoded pair as the backends run it, into the layer's place.
+Status LowerPair(const LoraPair& pair, bool keep_floats, AdapterLinear& linear) {
   // Of 2^s and 2^-s times the scaling; zero for a row of zeros. A product with a power of two is
   // exact.
   std::vector<double> factors(static_cast<size_t>(pair.rank));
-  W8Matrix a(linear.rank_padded, pair.cols);
+  W8Matrix a(linear.rank_padded, pair.cols, linear.a);
   std::vector<double> values(static_cast<size_t>(std::max(pair.cols, pair.rank)));
   for (int64_t rank = 0; rank < pair.rank; ++rank) {
     const auto row = std::span(pair.a).subspan(static_cast<size_t>(rank * pair.cols),
@@ -200,7 +197,7 @@ Result<AdapterLinear> internal::LowerPair(const LoraPair& pair, bool keep_floats
     a.PackRow(rank, std::span(values).first(row.size()),
               static_cast<double>(LargestMagnitude(row)) * factor);
   }
-  W8Matrix b(pair.rows, linear.rank_padded);
+  W8Matrix b(pair.rows, linear.rank_padded, linear.b);
   const auto ranks = static_cast<size_t>(pair.rank);
   for (int64_t out = 0; out < pair.rows; ++out) {
     const float* row = pair.b.data() + static_cast<size_t>(out) * ranks;
@@ -216,8 +213,6 @@ Result<AdapterLinear> internal::LowerPair(const LoraPair& pair, bool keep_floats
     return Fail(ErrorCode::kMalformed, "tensor \"{}\" times the scaling {} overflows", pair.b_name,
                 pair.scaling);
   }
-  linear.a = a.Take();
-  linear.b = b.Take();
   if (keep_floats) {
     linear.a_float = pair.a;
     linear.b_float.resize(pair.b.size());
@@ -225,54 +220,61 @@ Result<AdapterLinear> internal::LowerPair(const LoraPair& pair, bool keep_floats
       linear.b_float[index] = static_cast<float>(static_cast<double>(pair.b[index]) * pair.scaling);
     }
   }
-  return linear;
+  return {};
 }
 
-Result<internal::LoweredPair> internal::LowerAndHash(const LoraPair& pair, bool keep_floats) {
-  LoweredPair out;
-  out.role = pair.role;
-  out.layer = pair.layer;
-  ETCH_ASSIGN_OR_RETURN(out.linear, LowerPair(pair, keep_floats));
-  const auto a = XXH3_128bits(out.linear.a.data(), out.linear.a.size());
-  const auto b = XXH3_128bits_withSeed(out.linear.b.data(), out.linear.b.size(), a.low64);
-  out.hash = {b.low64 ^ a.high64, b.high64};
-  return out;
+}  // namespace
+
+internal::Lowering::Lowering(std::string name, std::span<const Place> places,
+                             const model::Config& config)
+    // Shared, because sessions go on with an adapter after the registry has let go of it.
+    : weights_(std::make_shared<engine::AdapterWeights>()) {
+  weights_->name = std::move(name);
+  weights_->Reset(config);
+  for (const Place& place : places) {
+    AdapterLinear& linear = weights_->Linear(place.layer, place.role);
+    linear.rank = place.rank;
+    linear.rank_padded = numerics::GroupCount(place.rank) * numerics::kGroup;
+    lowered_.push_back({static_cast<size_t>(&linear - weights_->linears.data()), {}});
+  }
+  weights_->Reserve(config);
 }
 
-std::shared_ptr<const engine::AdapterWeights> internal::Assemble(std::string name,
-                                                                 std::vector<LoweredPair> pairs,
-                                                                 const model::Config& config) {
-  // Shared, because sessions go on with an adapter after the registry has let go of it.
-  auto weights = std::make_shared<engine::AdapterWeights>();
-  weights->name = std::move(name);
-  weights->n_layers = config.n_layers;
-  const auto roles = std::ssize(model::kBlockLinears);
-  weights->linears.resize(static_cast<size_t>(config.n_layers * roles));
+Status internal::Lowering::Lower(size_t index, const LoraPair& pair, bool keep_floats) {
+  Lowered& lowered = lowered_[index];
+  AdapterLinear& linear = weights_->linears[lowered.linear];
+  ETCH_TRY(LowerPair(pair, keep_floats, linear));
+  const auto a = XXH3_128bits(linear.a.data(), linear.a.size());
+  const auto b = XXH3_128bits_withSeed(linear.b.data(), linear.b.size(), a.low64);
+  lowered.hash = {b.low64 ^ a.high64, b.high64};
+  return {};
+}
+
+std::shared_ptr<const engine::AdapterWeights> internal::Lowering::Finish() {
   std::vector<uint64_t> hashes;
-  for (LoweredPair& pair : pairs) {
-    const auto position =
-        std::ranges::find(model::kBlockLinears, pair.role) - model::kBlockLinears.begin();
-    const auto index = static_cast<size_t>(pair.layer * roles + position);
-    hashes.insert(hashes.end(),
-                  {index, static_cast<uint64_t>(pair.linear.rank), pair.hash[0], pair.hash[1]});
-    weights->size_bytes += pair.linear.a.size() + pair.linear.b.size();
-    weights->linears[index] = std::move(pair.linear);
+  for (const Lowered& lowered : lowered_) {
+    const AdapterLinear& linear = weights_->linears[lowered.linear];
+    hashes.insert(hashes.end(), {lowered.linear, static_cast<uint64_t>(linear.rank),
+                                 lowered.hash[0], lowered.hash[1]});
+    weights_->size_bytes += linear.a.size() + linear.b.size();
   }
   const auto identity = XXH3_128bits(hashes.data(), hashes.size() * sizeof(uint64_t));
-  weights->identity = {identity.low64, identity.high64 | 1};
-  return weights;
+  weights_->identity = {identity.low64, identity.high64 | 1};
+  return std::move(weights_);
 }
 
 Result<std::shared_ptr<const engine::AdapterWeights>> Lower(const Adapter& adapter,
                                                             const model::Config& config) {
   ETCH_TRY(internal::CheckComplete(adapter, config));
-  std::vector<internal::LoweredPair> pairs;
+  std::vector<internal::Lowering::Place> places;
   for (const LoraPair& pair : adapter.pairs) {
-    ETCH_ASSIGN_OR_RETURN(internal::LoweredPair lowered,
-                          internal::LowerAndHash(pair, /*keep_floats=*/true));
-    pairs.push_back(std::move(lowered));
+    places.push_back({pair.role, pair.layer, pair.rank});
   }
-  return internal::Assemble(adapter.name, std::move(pairs), config);
+  internal::Lowering lowering(adapter.name, places, config);
+  for (size_t index = 0; index < places.size(); ++index) {
+    ETCH_TRY(lowering.Lower(index, adapter.pairs[index], /*keep_floats=*/true));
+  }
+  return lowering.Finish();
 }
 
 }  // namespace etch::adapter

@@ -64,19 +64,30 @@ Result<LoraPair> DecodePair(const AdapterPlan& plan, const PairPlan& pair,
                             const model::Config& config);
 Result<Adapter> Decode(const AdapterPlan& plan, const model::Config& config);
 
-// One decoded pair as the backends run it.
-Result<engine::AdapterLinear> LowerPair(const LoraPair& pair, bool keep_floats);
-// The weights of an adapter out of its pairs, lowered one by one in any order.
-struct LoweredPair {
-  model::Role role = model::Role::kWq;
-  int64_t layer = 0;
-  engine::AdapterLinear linear;
-  std::array<uint64_t, 2> hash = {};  // of the W8 parts
+// The weights of an adapter, lowered pair by pair in any order and by several threads at once.
+class Lowering {
+ public:
+  struct Place {
+    model::Role role = model::Role::kWq;
+    int64_t layer = 0;
+    int64_t rank = 0;
+  };
+  // `places` are those of all pairs.
+  Lowering(std::string name, std::span<const Place> places, const model::Config& config);
+
+  // Lowers the pair of one place. `index` is its place.
+  Status Lower(size_t index, const LoraPair& pair, bool keep_floats);
+  // The adapter, once all are lowered.
+  std::shared_ptr<const engine::AdapterWeights> Finish();
+
+ private:
+  struct Lowered {
+    size_t linear = 0;                  // of the adapter's
+    std::array<uint64_t, 2> hash = {};  // of the W8 parts
+  };
+  std::shared_ptr<engine::AdapterWeights> weights_;
+  std::vector<Lowered> lowered_;
 };
-Result<LoweredPair> LowerAndHash(const LoraPair& pair, bool keep_floats);
-std::shared_ptr<const engine::AdapterWeights> Assemble(std::string name,
-                                                       std::vector<LoweredPair> pairs,
-                                                       const model::Config& config);
 
 // kInvalidArgument for an adapter that no reader makes: unsorted pairs, sizes that disagree, values
 // that are not finite; otherwise ValidateFor.

@@ -9,18 +9,21 @@
 #include <string>
 #include <vector>
 
+#include "base/huge_page_arena.h"
 #include "model/config.h"
 #include "model/tensors.h"
 #include "numerics/weights.h"
 
 namespace etch::engine {
 
+using StreamedBytes = std::vector<std::byte, HugePageAllocator<std::byte>>;
+
 // y += B · (A · x) of one linear layer.
 struct AdapterLinear {
   int64_t rank = 0;            // 0: this layer is not adapted
   int64_t rank_padded = 0;     // a multiple of 32
-  std::vector<std::byte> a;    // W8 (rank_padded, cols)
-  std::vector<std::byte> b;    // W8 (rows, rank_padded), scaling folded in
+  StreamedBytes a;             // W8 (rank_padded, cols)
+  StreamedBytes b;             // W8 (rows, rank_padded), scaling folded in
   std::vector<float> a_float;  // (rank, cols)
   std::vector<float> b_float;  // (rows, rank), scaling folded in; rows in Etch's order
 
@@ -42,6 +45,13 @@ struct AdapterWeights {
 
   // `role` is one of model::kBlockLinears.
   const AdapterLinear& Linear(int64_t layer, model::Role role) const;
+  AdapterLinear& Linear(int64_t layer, model::Role role);
+
+  // Makes the linear layers, all without rank, and sets n_layers.
+  void Reset(const model::Config& config);
+  // Reserves A and B of every layer that has a rank, in the order in which a pass reads them, so
+  // that they lie one after the other.
+  void Reserve(const model::Config& config);
 };
 
 // An adapter in use by a session. Shared, because an adapter may be unloaded from the registry

@@ -109,8 +109,10 @@ ActiveAdapter GoldenAdapter(const GoldenCase& golden, const model::Config& confi
         const auto [rows, cols] = model::TensorShape(config, role);
         linear.rank = kRank;
         linear.rank_padded = 32;
-        linear.a = tensors.at(name + ".a").Bytes(4);
-        linear.b = tensors.at(name + ".b").Bytes(4);
+        const auto a = tensors.at(name + ".a").Bytes(4);
+        linear.a.assign(a.begin(), a.end());
+        const auto b = tensors.at(name + ".b").Bytes(4);
+        linear.b.assign(b.begin(), b.end());
         linear.a_float.resize(static_cast<size_t>(kRank * cols));
         linear.b_float.resize(static_cast<size_t>(rows * kRank));
       }

@@ -33,10 +33,12 @@ inline std::shared_ptr<const AdapterWeights> RandomAdapter(const model::Config& 
       if (role != model::Role::kGate) {
         linear.rank = rank;
         linear.rank_padded = (rank + 31) / 32 * 32;
-        linear.a = RandomWeights(WeightFormat::kW8, linear.rank_padded, cols,
-                                 UnitMagnitude(WeightFormat::kW8, cols), random);
-        linear.b = RandomWeights(WeightFormat::kW8, rows, linear.rank_padded,
-                                 0.3 * UnitMagnitude(WeightFormat::kW8, rank), random);
+        const auto a = RandomWeights(WeightFormat::kW8, linear.rank_padded, cols,
+                                     UnitMagnitude(WeightFormat::kW8, cols), random);
+        linear.a.assign(a.begin(), a.end());
+        const auto b = RandomWeights(WeightFormat::kW8, rows, linear.rank_padded,
+                                     0.3 * UnitMagnitude(WeightFormat::kW8, rank), random);
+        linear.b.assign(b.begin(), b.end());
         std::vector<float> padded(static_cast<size_t>(linear.rank_padded));
         linear.a_float.resize(static_cast<size_t>(rank * cols));
         for (int64_t row = 0; row < linear.rank_padded; ++row) {

@@ -43,14 +43,13 @@ class Codes {
   uint64_t state_;
 };
 
-// W8 (rows, cols) in which every row below `used_rows` has the scale `scale` and random codes in
-// the first `used_bytes` bytes of each group.
-std::vector<std::byte> RandomW8(int64_t rows, int64_t cols, int64_t used_rows, int64_t used_bytes,
-                                double scale, Codes& random) {
+// Makes `data` a W8 (rows, cols) in which every row below `used_rows` has the scale `scale` and
+// random codes in the first `used_bytes` bytes of each group.
+void FillW8(int64_t rows, int64_t cols, int64_t used_rows, int64_t used_bytes, double scale,
+            Codes& random, engine::StreamedBytes& data) {
   const int64_t group_bytes = numerics::GroupCodeBytes(WeightFormat::kW8);
   const int64_t tile_bytes = numerics::TileBytes(WeightFormat::kW8, cols);
-  std::vector<std::byte> data(
-      static_cast<size_t>(numerics::WeightBytes(WeightFormat::kW8, rows, cols)));
+  data.resize(static_cast<size_t>(numerics::WeightBytes(WeightFormat::kW8, rows, cols)));
   const numerics::Scale16 scale16 = numerics::ToScale16(scale);
   for (int64_t first = 0; first < used_rows; first += numerics::kTileRows) {
     const auto tile =
@@ -64,7 +63,6 @@ std::vector<std::byte> RandomW8(int64_t rows, int64_t cols, int64_t used_rows, i
       random.Fill(tile.subspan(static_cast<size_t>(offset), static_cast<size_t>(used_bytes)));
     }
   }
-  return data;
 }
 
 // Scale of the rows of a matrix whose outputs are `gain` times as large as its `inputs` inputs: a
@@ -106,23 +104,25 @@ std::shared_ptr<const engine::AdapterWeights> MakeRandomAdapter(const model::Con
   // Shared, because that is how sessions hold adapters.
   auto weights = std::make_shared<engine::AdapterWeights>();
   weights->name = "random-" + std::to_string(seed);
-  weights->n_layers = config.n_layers;
+  weights->Reset(config);
+  for (AdapterLinear& linear : weights->linears) {
+    linear.rank = kRandomAdapterRank;
+    linear.rank_padded = kPaddedRank;
+  }
+  weights->Reserve(config);
   const int64_t group_bytes = numerics::GroupCodeBytes(WeightFormat::kW8);
   for (int64_t layer = 0; layer < config.n_layers; ++layer) {
     for (const model::Role role : model::kBlockLinears) {
       const auto [rows, cols] = model::TensorShape(config, role);
-      AdapterLinear linear;
-      linear.rank = kRandomAdapterRank;
-      linear.rank_padded = kPaddedRank;
-      linear.a =
-          RandomW8(kPaddedRank, cols, kRandomAdapterRank, group_bytes, ScaleFor(1.0, cols), random);
-      linear.b = RandomW8(rows, kPaddedRank, rows, group_bytes / 2,
-                          ScaleFor(0.05, kRandomAdapterRank), random);
+      AdapterLinear& linear = weights->Linear(layer, role);
+      FillW8(kPaddedRank, cols, kRandomAdapterRank, group_bytes, ScaleFor(1.0, cols), random,
+             linear.a);
+      FillW8(rows, kPaddedRank, rows, group_bytes / 2, ScaleFor(0.05, kRandomAdapterRank), random,
+             linear.b);
       if (with_floats) {
         AddFloats(linear, rows, cols);
       }
       weights->size_bytes += linear.a.size() + linear.b.size();
-      weights->linears.push_back(std::move(linear));
     }
   }
   return weights;

@@ -9,7 +9,6 @@
 #include <span>
 #include <vector>
 
-#include "base/aligned_buffer.h"
 #include "engine/backend.h"
 #include "engine/cpu/input_panel.h"
 
@@ -21,21 +20,16 @@ inline constexpr size_t kMaxProjections = 3;
 struct AdapterUse {
   int64_t column = 0;
   int32_t weight_q16 = 0;
-  bool is_stacked = false;  // the column runs other adapters too
 };
 
-// One adapter of a pass.
+// One adapter of a pass, with the columns that run it alone or those that run others too.
 struct AdapterGroup {
   const AdapterWeights* weights = nullptr;
+  bool is_stacked = false;
   std::vector<AdapterUse> uses;
 
-  // The quantised inputs of its columns, in the order of `uses`: the pass's own panel when every
-  // column runs this adapter once, else a copy of theirs.
-  const InputPanel* inputs = nullptr;
-  InputPanel own_inputs;
-  // A · x of each projection: I32 values (uses, rank_padded), and the same in A8.
-  std::array<AlignedBuffer, kMaxProjections> reduced;
-  std::array<InputPanel, kMaxProjections> reduced_panels;
+  // A · x of each projection in A8, a column for each use.
+  std::array<InputPanel, kMaxProjections> reduced;
 };
 
 class AdapterPlan {
@@ -46,15 +40,20 @@ class AdapterPlan {
   bool empty() const { return used_ == 0; }
   int64_t size() const { return used_; }
   AdapterGroup& group(int64_t index) { return groups_[static_cast<size_t>(index)]; }
+  const AdapterGroup& group(int64_t index) const { return groups_[static_cast<size_t>(index)]; }
+  // Groups of columns that run nothing else come first.
+  int64_t plain_groups() const { return plain_groups_; }
   // Columns that run several adapters, whose deltas have to be added in 64 bits before they are
   // added to the base.
   std::span<const int64_t> stacked_columns() const { return stacked_columns_; }
 
  private:
-  AdapterGroup& GroupOf(const AdapterWeights* weights);
+  void AddUses(std::span<const Column> columns, bool stacked);
+  AdapterGroup& GroupOf(const AdapterWeights* weights, bool is_stacked);
 
   std::deque<AdapterGroup> groups_;  // the first used_ are of this pass
   int64_t used_ = 0;
+  int64_t plain_groups_ = 0;
   std::vector<int64_t> stacked_columns_;
 };
 

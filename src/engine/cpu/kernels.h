@@ -46,6 +46,12 @@ constexpr int64_t AttendScratchBytes(int64_t visible, int64_t heads, int64_t val
   return (KeyTiles(visible) + 1) * kKeyTile * heads * 4 + heads * value_channels * 8 + 8192;
 }
 
+// A column of a panel and where its product goes: rows that stand together.
+struct WeightedOut {
+  int32_t* y = nullptr;
+  int32_t weight_q16 = 0;  // numerics::WeighDelta
+};
+
 struct KernelSet {
   std::string_view isa;  // "generic", "avx2" …
 
@@ -66,8 +72,10 @@ struct KernelSet {
                  const numerics::FunctionTables& tables, int64_t* products);
   // out = sat(a + b).
   void (*add)(const int32_t* a, const int32_t* b, int64_t count, int32_t* out);
-  // y = sat(y + numerics::WeighDelta(delta, weight_q16)).
-  void (*add_weighted)(const int32_t* delta, int32_t weight_q16, int64_t count, int32_t* y);
+  // Adds what an adapter gives: for every row of tiles [tile_begin, tile_end) and every column of
+  // the panel, y[row] = sat(y[row] + numerics::WeighDelta(product, weight_q16)).
+  void (*multiply_add)(const numerics::WeightView& weights, const InputPanel& inputs,
+                       int64_t tile_begin, int64_t tile_end, std::span<const WeightedOut> out);
   void (*attend)(const AttendTask& task);
 };
 

@@ -17,8 +17,9 @@ namespace {
 }  // namespace
 }  // namespace avx2
 
-const KernelSet kAvx2Kernels = {"avx2",      avx2::Multiply, avx2::Quantize, avx2::QuantizeProducts,
-                                avx2::Norm,  avx2::SwiGlu,   avx2::Add,      avx2::AddWeighted,
-                                avx2::Attend};
+const KernelSet kAvx2Kernels = {
+    "avx2",      avx2::Multiply, avx2::Quantize, avx2::QuantizeProducts,
+    avx2::Norm,  avx2::SwiGlu,   avx2::Add,      avx2::MultiplyAdd<avx2::Multiply>,
+    avx2::Attend};
 
 }  // namespace etch::engine

@@ -13,12 +13,22 @@ namespace etch::engine {
 namespace avx512 {
 namespace {
 #include "engine/cpu/vector_ops-inl.h"
+
+void MultiplyAdd(const numerics::WeightView& weights, const InputPanel& inputs, int64_t tile_begin,
+                 int64_t tile_end, std::span<const WeightedOut> out) {
+  if (IsOneGroup(weights, inputs)) {
+    MultiplyAddGroup(weights, inputs, tile_begin, tile_end, out);
+  } else {
+    MultiplyAdd<Multiply>(weights, inputs, tile_begin, tile_end, out);
+  }
+}
+
 }  // namespace
 }  // namespace avx512
 
 const KernelSet kAvx512Kernels = {
     "avx512",      avx512::Multiply, avx512::Quantize, avx512::QuantizeProducts,
-    avx512::Norm,  avx512::SwiGlu,   avx512::Add,      avx512::AddWeighted,
+    avx512::Norm,  avx512::SwiGlu,   avx512::Add,      avx512::MultiplyAdd,
     avx512::Attend};
 
 }  // namespace etch::engine

@@ -222,7 +222,8 @@ void Multiply(const WeightView& weights, const InputPanel& inputs, int64_t tile_
 
 }  // namespace
 
-const KernelSet kGenericKernels = {"generic", Multiply, Quantize,    QuantizeProducts, Norm,
-                                   SwiGlu,    Add,      AddWeighted, AttendPlainly};
+const KernelSet kGenericKernels = {"generic",    Multiply, Quantize, QuantizeProducts,
+                                   Norm,         SwiGlu,   Add,      MultiplyAdd<Multiply>,
+                                   AttendPlainly};
 
 }  // namespace etch::engine

@@ -134,6 +134,99 @@ TEST_P(KernelsMatch, AtTheBounds) {
   }
 }
 
+// y[row] = sat(y[row] + WeighDelta(product, weight)) by the definition, for random y, in two parts.
+void ExpectAdded(const KernelSet& kernels, const numerics::WeightView& view,
+                 const std::vector<Activation>& inputs, int32_t weight, int bits,
+                 std::mt19937& random) {
+  constexpr int32_t kUntouched = 12345;
+  const auto stride = static_cast<size_t>(view.rows + 3);
+  InputPanel panel;
+  panel.Reset(inputs.front().format, view.cols, std::ssize(inputs));
+  std::vector<int32_t> y(inputs.size() * stride, kUntouched);
+  std::vector<int32_t> expected = y;
+  std::vector<int32_t> product(static_cast<size_t>(view.rows));
+  const auto bound = static_cast<int32_t>((int64_t{1} << bits) - 1);
+  for (size_t column = 0; column < inputs.size(); ++column) {
+    PackColumn(inputs[column], static_cast<int64_t>(column), panel);
+    numerics::MultiplyMatrix(view, inputs[column], product);
+    for (size_t row = 0; row < product.size(); ++row) {
+      const int32_t base = std::uniform_int_distribution<int32_t>(-bound, bound)(random);
+      y[column * stride + row] = base;
+      expected[column * stride + row] =
+          numerics::Saturate32(base + numerics::WeighDelta(product[row], weight));
+    }
+  }
+  std::vector<WeightedOut> out;
+  for (size_t column = 0; column < inputs.size(); ++column) {
+    out.push_back({y.data() + column * stride, weight});
+  }
+  const int64_t tiles = numerics::TileCount(view.rows);
+  kernels.multiply_add(view, panel, 0, tiles / 3, out);
+  kernels.multiply_add(view, panel, tiles / 3, tiles, out);
+  EXPECT_EQ(y, expected) << view.rows << " x " << view.cols << ", " << inputs.size() << ", weight "
+                         << weight << ", " << bits << " bits";
+}
+
+// The ranks of an adapter's B: half a group, a group, several. Row scales that shift far down, by
+// the bit or two around the kernels' bound, and up, where products saturate.
+TEST(MultiplyAdd, RoundsWeighsAndSaturates) {
+  std::mt19937 random(3);
+  for (const KernelSet* kernels : AvailableKernels()) {
+    SCOPED_TRACE(kernels->isa);
+    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 1},
+                                     {16, 16},
+                                     {40, 8},
+                                     {170, 16},
+                                     {33, 17},
+                                     {64, 32},
+                                     {49, 33},
+                                     {300, 64}}) {
+      for (const double magnitude : {1e-7, 1e-3, 0.02, 0.3, 1e3, 1e6}) {
+        const auto data = test::RandomWeights(WeightFormat::kW8, rows, cols, magnitude, random);
+        const numerics::WeightView view{WeightFormat::kW8, rows, cols, data.data(), nullptr};
+        for (const size_t count : {1, 3, 66}) {
+          const auto inputs = RandomInputs(cols, ActivationFormat::kA8, count, random);
+          for (const int32_t weight : {1 << 16, 1 << 15, -3, numerics::kMax32}) {
+            ExpectAdded(*kernels, view, inputs, weight, weight % 2 == 0 ? 31 : 20, random);
+          }
+        }
+      }
+    }
+  }
+}
+
+// Every row exponent there is, with the largest codes of either sign.
+TEST(MultiplyAdd, AtTheBounds) {
+  std::mt19937 random(4);
+  const int64_t cols = 16;
+  std::vector<int32_t> values(static_cast<size_t>(cols), numerics::kMax32);
+  for (const int32_t largest : {numerics::kMax32, 1 << 20, 127, 1}) {
+    for (size_t index = 0; index < values.size(); ++index) {
+      values[index] = index % 5 == 4 ? -largest : largest;
+    }
+    std::vector<Activation> inputs(1);
+    numerics::QuantizeActivation(values, ActivationFormat::kA8, inputs[0]);
+    for (int exponent = -128; exponent < 128; ++exponent) {
+      std::vector<std::byte> data(
+          static_cast<size_t>(numerics::WeightBytes(WeightFormat::kW8, 16, cols)));
+      for (int64_t row = 0; row < 16; ++row) {
+        numerics::PackRowScale(data, row,
+                               {static_cast<uint16_t>(row % 2 == 0 ? 0xffff : 0x8000 + row),
+                                static_cast<int8_t>(exponent)});
+        numerics::RowGroup group;
+        group.codes.fill(static_cast<int8_t>(row % 3 == 0 ? -127 : row % 3 == 1 ? 127 : -128));
+        group.scale = 1;
+        numerics::PackGroup(WeightFormat::kW8, cols, data, row, 0, group);
+      }
+      const numerics::WeightView view{WeightFormat::kW8, 16, cols, data.data(), nullptr};
+      for (const KernelSet* kernels : AvailableKernels()) {
+        SCOPED_TRACE(kernels->isa);
+        ExpectAdded(*kernels, view, inputs, 1 << 16, 31, random);
+      }
+    }
+  }
+}
+
 std::vector<Case> Cases() {
   std::vector<Case> cases;
   for (const KernelSet* kernels : AvailableKernels()) {

@@ -1,7 +1,6 @@
 // The adapters' part of y = base + Σ round(B · A8(A · x) · weight) needs x only for its first half,
-// so A · x runs in the same loop as the base. B · u and the addition are a second, short loop over
-// tiles of rows, in which each row's sum is saturated once; where a column runs several adapters
-// their deltas are added in 64 bits first.
+// so A · x and its A8 are made in the same loop as the base. B · u and the addition are a second
+// loop.
 
 #include "engine/cpu/linear_phase.h"
 
@@ -16,10 +15,6 @@ using numerics::ActivationFormat;
 using numerics::kTileRows;
 using numerics::WeightView;
 
-// Tiles of a projection whose adapter deltas are added together.
-constexpr int64_t kDeltaTiles = 8;
-constexpr int64_t kDeltaRows = kDeltaTiles * kTileRows;
-
 int64_t ReadBytes(const WeightView& view, int64_t columns) {
   return numerics::WeightBytes(view.format, view.rows, view.cols) * columns;
 }
@@ -31,215 +26,183 @@ WeightView ReducingView(const AdapterLinear& linear, int64_t cols) {
   return view;
 }
 
-// Rows of B from a tile on, without its padding columns: where they leave whole registers empty, a
-// kernel need not read those. Kernels number rows from the first of the view.
-WeightView ExpandingView(const AdapterLinear& linear, int64_t all_rows, int64_t tile_begin,
-                         int64_t rows) {
-  WeightView view = linear.ViewB(all_rows);
-  view.data += tile_begin * numerics::TileBytes(view.format, view.cols);
-  view.rows = rows;
+// B without its padding columns: where they leave whole registers empty, a kernel need not read
+// those.
+WeightView ExpandingView(const AdapterLinear& linear, int64_t rows) {
+  WeightView view = linear.ViewB(rows);
   view.cols = linear.rank;
   return view;
-}
-
-// Asks for what a kernel is about to read of a view of W8: the next adapter's rows lie far from
-// those that are being read.
-void AskFor(const WeightView& view) {
-  constexpr int64_t kLine = 64;
-  const int64_t tile_bytes = numerics::TileBytes(view.format, view.cols);
-  // One group: a line holds four columns of sixteen rows.
-  const int64_t read = view.cols < numerics::kBlock
-                           ? numerics::kTileHeaderBytes + (view.cols + 3) / 4 * kLine
-                           : tile_bytes;
-  for (int64_t tile = 0; tile < numerics::TileCount(view.rows); ++tile) {
-    for (int64_t offset = 0; offset < read; offset += kLine) {
-      __builtin_prefetch(view.data + tile * tile_bytes + offset, 0, 2);
-    }
-  }
 }
 
 }  // namespace
 
 void LinearPhase::Run(std::span<const Projection> projections, int64_t layer,
                       const InputPanel& inputs, AdapterPlan& plan) {
-  segments_.clear();
-  for (const Projection& projection : projections) {
-    segments_.push_back({projection.weights, &inputs, numerics::TileCount(projection.weights.rows),
-                         projection.out, projection.weights.rows});
-  }
-  if (plan.empty()) {
-    RunSegments();
-    return;
-  }
-  GatherInputs(inputs, plan);
-  AddReductions(projections, layer, plan);
-  RunSegments();
-  AddDeltas(projections, layer, plan);
-}
-
-void LinearPhase::RunSegments() {
-  int64_t tiles = 0;
+  tiles_ = 0;
   int64_t bytes = 0;
-  for (const Segment& segment : segments_) {
-    tiles += segment.tiles;
-    bytes += ReadBytes(segment.weights, segment.inputs->columns());
+  for (const Projection& projection : projections) {
+    tiles_ += numerics::TileCount(projection.weights.rows);
+    bytes += ReadBytes(projection.weights, inputs.columns());
   }
-  ForWorth(pool_, tiles, 2, bytes, [this](int64_t begin, int64_t end) {
-    for (const Segment& segment : segments_) {
-      if (begin < segment.tiles && end > 0) {
-        kernels_.multiply(segment.weights, *segment.inputs, std::max<int64_t>(begin, 0),
-                          std::min(end, segment.tiles), segment.out, segment.out_stride);
-      }
-      begin -= segment.tiles;
-      end -= segment.tiles;
-    }
-  });
-}
-
-void LinearPhase::GatherInputs(const InputPanel& inputs, AdapterPlan& plan) {
-  const auto gather = [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; index < end; ++index) {
-      AdapterGroup& group = plan.group(index);
-      const auto count = static_cast<int64_t>(group.uses.size());
-      bool all = count == inputs.columns();
-      for (int64_t use = 0; use < count && all; ++use) {
-        all = group.uses[static_cast<size_t>(use)].column == use;
-      }
-      if (all) {
-        group.inputs = &inputs;
-        continue;
-      }
-      group.own_inputs.Reset(inputs.format(), inputs.width(), count, inputs.point());
-      for (int64_t use = 0; use < count; ++use) {
-        group.own_inputs.CopyColumn(inputs, group.uses[static_cast<size_t>(use)].column, use);
-      }
-      group.inputs = &group.own_inputs;
-    }
+  // Adapters stand evenly between the tiles, so that each thread has its share of both.
+  const int64_t items = tiles_ + plan.size();
+  const auto adapters_before = [&](int64_t item) {
+    return (item * plan.size() + items - 1) / items;
   };
-  ForWorth(pool_, plan.size(), 1, inputs.columns() * inputs.width(), gather);
+  ForWorth(pool_, items, 2, bytes, [&](int64_t begin, int64_t end) {
+    const int64_t first = adapters_before(begin);
+    const int64_t last = adapters_before(end);
+    for (int64_t index = first; index < last; ++index) {
+      Reduce(projections, layer, inputs, plan.group(index));
+    }
+    MultiplyTiles(projections, inputs, begin - first, end - last);
+  });
+  if (!plan.empty()) {
+    AddDeltas(projections, layer, plan);
+  }
 }
 
-void LinearPhase::AddReductions(std::span<const Projection> projections, int64_t layer,
-                                AdapterPlan& plan) {
-  for (int64_t index = 0; index < plan.size(); ++index) {
-    AdapterGroup& group = plan.group(index);
-    const auto count = static_cast<int64_t>(group.uses.size());
-    for (size_t which = 0; which < projections.size(); ++which) {
-      const AdapterLinear& linear = group.weights->Linear(layer, projections[which].role);
-      if (linear.rank == 0) {
-        continue;
-      }
-      int32_t* reduced = group.reduced[which].As<int32_t>(count * linear.rank_padded);
-      for (int64_t use = 0; use < count; ++use) {  // the rank's padding stays zero
-        std::fill(reduced + use * linear.rank_padded + linear.rank,
-                  reduced + (use + 1) * linear.rank_padded, 0);
-      }
-      const WeightView view = ReducingView(linear, projections[which].weights.cols);
-      segments_.push_back(
-          {view, group.inputs, numerics::TileCount(view.rows), reduced, linear.rank_padded});
+void LinearPhase::MultiplyTiles(std::span<const Projection> projections, const InputPanel& inputs,
+                                int64_t begin, int64_t end) {
+  for (const Projection& projection : projections) {
+    const int64_t tiles = numerics::TileCount(projection.weights.rows);
+    if (begin < tiles && end > 0) {
+      kernels_.multiply(projection.weights, inputs, std::max<int64_t>(begin, 0),
+                        std::min(end, tiles), projection.out, projection.weights.rows);
+    }
+    begin -= tiles;
+    end -= tiles;
+  }
+}
+
+// u = A8(A · x) of every projection, for the columns of one adapter.
+void LinearPhase::Reduce(std::span<const Projection> projections, int64_t layer,
+                         const InputPanel& inputs, AdapterGroup& group) {
+  thread_local InputPanel gathered;
+  thread_local AlignedBuffer memory;
+  const auto count = static_cast<int64_t>(group.uses.size());
+  const InputPanel* own = &inputs;
+  const auto is_use = [&](int64_t use) {
+    return group.uses[static_cast<size_t>(use)].column == use;
+  };
+  int64_t same = count == inputs.columns() ? 0 : -1;
+  while (same >= 0 && same < count && is_use(same)) {
+    ++same;
+  }
+  if (same != count) {
+    gathered.Reset(inputs.format(), inputs.width(), count, inputs.point());
+    for (int64_t use = 0; use < count; ++use) {
+      gathered.CopyColumn(inputs, group.uses[static_cast<size_t>(use)].column, use);
+    }
+    own = &gathered;
+  }
+  for (size_t which = 0; which < projections.size(); ++which) {
+    const AdapterLinear& linear = group.weights->Linear(layer, projections[which].role);
+    if (linear.rank == 0) {
+      continue;
+    }
+    const WeightView view = ReducingView(linear, inputs.width());
+    auto* reduced = memory.As<int32_t>(count * linear.rank);
+    kernels_.multiply(view, *own, 0, numerics::TileCount(view.rows), reduced, linear.rank);
+    InputPanel& panel = group.reduced[which];
+    panel.Reset(ActivationFormat::kA8, linear.rank, count);
+    for (int64_t use = 0; use < count; ++use) {
+      kernels_.quantize(reduced + use * linear.rank, use, panel);
     }
   }
 }
 
+// y += B · u. An item is an adapter and some of its rows, all of them where there are adapters
+// enough for all threads: a matrix is then read from one end to the other.
 void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t layer,
                             AdapterPlan& plan) {
-  const auto roles = static_cast<int64_t>(projections.size());
-  // A · x in A8.
-  int64_t uses = 0;
-  for (int64_t index = 0; index < plan.size(); ++index) {
-    uses += std::ssize(plan.group(index).uses);
+  int64_t rows = 0;
+  for (const Projection& projection : projections) {
+    rows += projection.weights.rows;
   }
-  ForWorth(pool_, plan.size() * roles, 1, uses * roles * 1024, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      AdapterGroup& group = plan.group(item / roles);
-      const auto which = static_cast<size_t>(item % roles);
-      const AdapterLinear& linear = group.weights->Linear(layer, projections[which].role);
-      if (linear.rank == 0) {
-        continue;
-      }
-      const auto count = static_cast<int64_t>(group.uses.size());
-      const int32_t* reduced = group.reduced[which].As<int32_t>(count * linear.rank_padded);
-      InputPanel& panel = group.reduced_panels[which];
-      panel.Reset(ActivationFormat::kA8, linear.rank_padded, count);
-      for (int64_t use = 0; use < count; ++use) {
-        kernels_.quantize(reduced + use * linear.rank_padded, use, panel);
-      }
+  constexpr int64_t kItemsPerThread = 4;
+  const int64_t plain = plan.plain_groups();
+  const int64_t parts =
+      plain == 0 ? 0 : std::min(tiles_, (kItemsPerThread * pool_.threads() + plain - 1) / plain);
+  const int64_t items = plain * parts;
+  const int64_t stacked = plan.stacked_columns().empty() ? 0 : tiles_;
+  ForWorth(pool_, items + stacked, 1, rows * plan.size() * 40, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < std::min(end, items); ++item) {
+      const int64_t part = item % parts;
+      AddPlain(projections, layer, plan.group(item / parts), tiles_ * part / parts,
+               tiles_ * (part + 1) / parts);
+    }
+    for (int64_t tile = std::max(begin, items); tile < end; ++tile) {
+      AddStacked(projections, layer, plan, tile - items);
     }
   });
+}
 
-  // B · u, added to the base.
-  const auto add = [&](const Projection& projection, size_t which, int64_t tile_begin,
-                       int64_t tile_end) {
-    thread_local AlignedBuffer sum_memory;
-    thread_local AlignedBuffer delta_memory;
-    const WeightView& base = projection.weights;
-    const int64_t first = tile_begin * kTileRows;
-    const int64_t rows = std::min(tile_end * kTileRows, base.rows) - first;
-    const int64_t total = base.rows;
-    // Sums of the columns that run several adapters, (columns of the pass, kDeltaRows).
-    const std::span<const int64_t> stacked = plan.stacked_columns();
-    int64_t* sums = sum_memory.As<int64_t>(stacked.empty() ? 0 : (stacked.back() + 1) * kDeltaRows);
-    for (const int64_t column : stacked) {
-      std::copy_n(projection.out + column * total + first, rows, sums + column * kDeltaRows);
-    }
-    for (int64_t index = 0; index < plan.size(); ++index) {
-      const AdapterGroup& group = plan.group(index);
-      const AdapterLinear& linear = group.weights->Linear(layer, projection.role);
-      if (linear.rank == 0) {
-        continue;
-      }
-      const auto count = static_cast<int64_t>(group.uses.size());
-      int32_t* delta = delta_memory.As<int32_t>(count * kDeltaRows);
-      const WeightView rows_of_b = ExpandingView(linear, total, tile_begin, rows);
-      if (index + 1 < plan.size()) {
-        const AdapterLinear& next = plan.group(index + 1).weights->Linear(layer, projection.role);
-        if (next.rank > 0) {
-          AskFor(ExpandingView(next, total, tile_begin, rows));
-        }
-      }
-      kernels_.multiply(rows_of_b, group.reduced_panels[which], 0, tile_end - tile_begin, delta,
-                        kDeltaRows);
-      for (int64_t use = 0; use < count; ++use) {
-        const AdapterUse& at = group.uses[static_cast<size_t>(use)];
-        const int32_t* of_use = delta + use * kDeltaRows;
-        if (!at.is_stacked) {
-          kernels_.add_weighted(of_use, at.weight_q16, rows,
-                                projection.out + at.column * total + first);
-          continue;
-        }
-        int64_t* sum = sums + at.column * kDeltaRows;
-        for (int64_t row = 0; row < rows; ++row) {
-          sum[row] += numerics::WeighDelta(of_use[row], at.weight_q16);
-        }
-      }
-    }
-    for (const int64_t column : stacked) {
-      std::transform(sums + column * kDeltaRows, sums + column * kDeltaRows + rows,
-                     projection.out + column * total + first, numerics::Saturate32);
-    }
-  };
-
-  std::array<int64_t, kMaxProjections> parts{};
-  int64_t all_parts = 0;
-  int64_t all_rows = 0;
+void LinearPhase::AddPlain(std::span<const Projection> projections, int64_t layer,
+                           const AdapterGroup& group, int64_t begin, int64_t end) {
+  thread_local std::vector<WeightedOut> out;
   for (size_t which = 0; which < projections.size(); ++which) {
-    parts[which] =
-        (numerics::TileCount(projections[which].weights.rows) + kDeltaTiles - 1) / kDeltaTiles;
-    all_parts += parts[which];
-    all_rows += projections[which].weights.rows;
-  }
-  ForWorth(pool_, all_parts, 1, all_rows * plan.size() * 40, [&](int64_t begin, int64_t end) {
-    for (int64_t part = begin; part < end; ++part) {
-      size_t which = 0;
-      int64_t local = part;
-      while (local >= parts[which]) {
-        local -= parts[which++];
+    const Projection& projection = projections[which];
+    const AdapterLinear& linear = group.weights->Linear(layer, projection.role);
+    const int64_t tiles = numerics::TileCount(projection.weights.rows);
+    if (linear.rank > 0 && begin < tiles && end > 0) {
+      out.clear();
+      for (const AdapterUse& use : group.uses) {
+        out.push_back({projection.out + use.column * projection.weights.rows, use.weight_q16});
       }
-      const int64_t tiles = numerics::TileCount(projections[which].weights.rows);
-      add(projections[which], which, local * kDeltaTiles,
-          std::min((local + 1) * kDeltaTiles, tiles));
+      kernels_.multiply_add(ExpandingView(linear, projection.weights.rows), group.reduced[which],
+                            std::max<int64_t>(begin, 0), std::min(end, tiles), out);
     }
-  });
+    begin -= tiles;
+    end -= tiles;
+  }
+}
+
+// One tile of the columns that run several adapters: their deltas are added in 64 bits first.
+void LinearPhase::AddStacked(std::span<const Projection> projections, int64_t layer,
+                             const AdapterPlan& plan, int64_t tile) {
+  thread_local AlignedBuffer sum_memory;
+  thread_local AlignedBuffer delta_memory;
+  size_t which = 0;
+  for (;; ++which) {
+    const int64_t tiles = numerics::TileCount(projections[which].weights.rows);
+    if (tile < tiles) {
+      break;
+    }
+    tile -= tiles;
+  }
+  const Projection& projection = projections[which];
+  const int64_t all_rows = projection.weights.rows;
+  const int64_t first = tile * kTileRows;
+  const int64_t rows = std::min(kTileRows, all_rows - first);
+  const std::span<const int64_t> stacked = plan.stacked_columns();
+  int64_t* sums = sum_memory.As<int64_t>((stacked.back() + 1) * kTileRows);
+  for (const int64_t column : stacked) {
+    std::copy_n(projection.out + column * all_rows + first, rows, sums + column * kTileRows);
+  }
+  for (int64_t index = plan.plain_groups(); index < plan.size(); ++index) {
+    const AdapterGroup& group = plan.group(index);
+    const AdapterLinear& linear = group.weights->Linear(layer, projection.role);
+    if (linear.rank == 0) {
+      continue;
+    }
+    WeightView view = ExpandingView(linear, all_rows);
+    view.data += tile * numerics::TileBytes(view.format, view.cols);
+    view.rows = rows;
+    auto* deltas = delta_memory.As<int32_t>(std::ssize(group.uses) * kTileRows);
+    kernels_.multiply(view, group.reduced[which], 0, 1, deltas, kTileRows);
+    for (const AdapterUse& use : group.uses) {
+      int64_t* sum = sums + use.column * kTileRows;
+      for (int64_t row = 0; row < rows; ++row) {
+        sum[row] += numerics::WeighDelta(deltas[row], use.weight_q16);
+      }
+      deltas += kTileRows;
+    }
+  }
+  for (const int64_t column : stacked) {
+    std::transform(sums + column * kTileRows, sums + column * kTileRows + rows,
+                   projection.out + column * all_rows + first, numerics::Saturate32);
+  }
 }
 
 }  // namespace etch::engine

@@ -5,9 +5,7 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
-#include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
 #include "engine/cpu/adapter_plan.h"
 #include "engine/cpu/kernels.h"
@@ -31,23 +29,19 @@ class LinearPhase {
            AdapterPlan& plan);
 
  private:
-  // A matrix among those that a loop runs over.
-  struct Segment {
-    numerics::WeightView weights;
-    const InputPanel* inputs;
-    int64_t tiles;
-    int32_t* out;
-    int64_t out_stride;
-  };
-
-  void GatherInputs(const InputPanel& inputs, AdapterPlan& plan);
-  void AddReductions(std::span<const Projection> projections, int64_t layer, AdapterPlan& plan);
-  void RunSegments();
+  void MultiplyTiles(std::span<const Projection> projections, const InputPanel& inputs,
+                     int64_t begin, int64_t end);
+  void Reduce(std::span<const Projection> projections, int64_t layer, const InputPanel& inputs,
+              AdapterGroup& group);
   void AddDeltas(std::span<const Projection> projections, int64_t layer, AdapterPlan& plan);
+  void AddPlain(std::span<const Projection> projections, int64_t layer, const AdapterGroup& group,
+                int64_t begin, int64_t end);
+  void AddStacked(std::span<const Projection> projections, int64_t layer, const AdapterPlan& plan,
+                  int64_t tile);
 
   const KernelSet& kernels_;
   ThreadPool& pool_;
-  std::vector<Segment> segments_;
+  int64_t tiles_ = 0;  // of all projections of the present call
 };
 
 // Runs body(begin, end) over [0, count): in parallel when `work_bytes`, what all of it reads, is

@@ -86,6 +86,12 @@ ETCH_INLINE void Prefetch(const uint8_t* bytes) {
 }
 
 ETCH_INLINE __m512i Load(const uint8_t* bytes) { return _mm512_loadu_si512(bytes); }
+ETCH_INLINE __m256i Load32(const uint8_t* bytes) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+}
+ETCH_INLINE __m128i Load16(const uint8_t* bytes) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+}
 
 // Eight bytes whose byte i holds a nibble for row i (low) and one for row i + 8 (high), as sixteen
 // 32-bit lanes.
@@ -456,49 +462,80 @@ void MultiplyBlock(const Format& format, const Matrix& matrix, const Ahead& ahea
   }
 }
 
-// An adapter's B: all columns in one group, of which the first kUsed registers hold what is not
-// padding. The tile's levels stay in registers for all columns. Nothing is asked for ahead: the
-// next thing read is another adapter's (linear_phase.cc).
-template <int kUsed, int kTiles>
-void MultiplyGroup(const W8& format, const Matrix& matrix, const InputPanel& inputs, int64_t tile,
-                   int32_t* out, int64_t out_stride) {
-  constexpr int64_t kRecord = 48;
-  __m512i levels[kTiles][kVectors];
-  for (int which = 0; which < kTiles; ++which) {
-    format.UnpackLevels<kUsed>(matrix.Codes(tile + which), levels[which]);
-  }
-  const TileEnd first(matrix.Tile(tile), matrix.RowsOf(tile));
-  const TileEnd last(matrix.Tile(tile + kTiles - 1), matrix.RowsOf(tile + kTiles - 1));
-  const std::byte* record = inputs.Block(0);  // with one group the blocks follow each other
-  int32_t* to = out + tile * kRows;
-  for (int64_t column = 0; column < inputs.columns(); ++column) {
-    const int exponent =
-        inputs.max_shift(column) + matrix.result_shift - inputs.point() + numerics::kPoint;
-    const __m512i bias = _mm512_slli_epi32(BroadcastTerm(record, 32), W8::kBiasShift);
-    const __m512i half = BroadcastTerm(record, 36);
-    const __m512i shift = BroadcastTerm(record, 40);
-    const auto sum = [&](int which) {
-      const __m512i products = Dot<kUsed>(levels[which], record, bias);
-      return _mm512_srav_epi32(_mm512_add_epi32(products, half), shift);
-    };
-    first.Store(sum(0), exponent, to);
-    if constexpr (kTiles > 1) {
-      last.Store(sum(1), exponent, to + kRows);
-    }
-    record += kRecord;
-    to += out_stride;
-  }
+// y + delta · weight, rounded and saturated: sixteen rows in two halves of 64 bits.
+ETCH_INLINE __m512i AddWeighed(__m512i y, __m512i delta, int32_t weight_q16) {
+  const auto half = [&](__m256i of_y, __m256i of_delta) {
+    const __m512i product =
+        _mm512_mul_epi32(_mm512_cvtepi32_epi64(of_delta), _mm512_set1_epi64(weight_q16));
+    const __m512i weighed =
+        _mm512_srai_epi64(_mm512_add_epi64(product, _mm512_set1_epi64(1 << 15)), 16);
+    return _mm512_cvtsepi64_epi32(_mm512_add_epi64(_mm512_cvtepi32_epi64(of_y), weighed));
+  };
+  const __m256i low = half(_mm512_castsi512_si256(y), _mm512_castsi512_si256(delta));
+  const __m256i high = half(_mm512_extracti64x4_epi64(y, 1), _mm512_extracti64x4_epi64(delta, 1));
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
-template <int kUsed>
-void MultiplyGroups(const W8& format, const Matrix& matrix, const InputPanel& inputs,
-                    int64_t tile_begin, int64_t tile_end, int32_t* out, int64_t out_stride) {
-  int64_t tile = tile_begin;
-  for (; tile + 1 < tile_end; tile += 2) {
-    MultiplyGroup<kUsed, 2>(format, matrix, inputs, tile, out, out_stride);
+// y + delta, saturated but for -2^31: a sum has overflowed when its sign is that of neither.
+ETCH_INLINE __m512i AddSaturated(__m512i y, __m512i delta) {
+  const __m512i sum = _mm512_add_epi32(y, delta);
+  // (y ^ sum) & (delta ^ sum)
+  const __mmask16 over = _mm512_movepi32_mask(_mm512_ternarylogic_epi32(y, delta, sum, 0x42));
+  if (over == 0) [[likely]] {
+    return sum;
   }
-  if (tile < tile_end) {
-    MultiplyGroup<kUsed, 1>(format, matrix, inputs, tile, out, out_stride);
+  const __m512i limit = _mm512_xor_si512(_mm512_srai_epi32(y, 31), _mm512_set1_epi32(INT32_MAX));
+  return _mm512_mask_mov_epi32(sum, over, limit);
+}
+
+// An adapter's B against one column: all columns of the matrix in one group, of which the first
+// kUsed registers hold what is not padding. One block of inputs has no shift to be aligned by, so
+// the group's sum P is the row's, |P| < 2^20, and round(P · mantissa / 2^down) is had in 32 bits
+// when down > 8: with the mantissa in two bytes it is
+//   (floor((P · high + floor(P · low / 2^8)) / 2^(down - 9)) + 1) >> 1
+template <int kUsed>
+void MultiplyAddColumn(const W8& format, const Matrix& matrix, int64_t tile_begin, int64_t tile_end,
+                       const std::byte* record, int exponent, const WeightedOut& to) {
+  const __m512i bias = _mm512_slli_epi32(BroadcastTerm(record, 32), W8::kBiasShift);
+  const __m512i nine_less = _mm512_set1_epi32(-exponent - 9);
+  const __m512i one = _mm512_set1_epi32(1);
+  __m512i codes[kUsed];
+  for (int vector = 0; vector < kUsed; ++vector) {
+    codes[vector] = BroadcastTerm(record, 4 * vector);
+  }
+  for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
+    const uint8_t* header = matrix.Tile(tile);
+    const int64_t rows = std::min<int64_t>(matrix.RowsOf(tile), kRows);
+    const auto mask = static_cast<__mmask16>((1 << rows) - 1);
+    __m512i levels[kUsed];
+    format.UnpackLevels<kUsed>(matrix.Codes(tile), levels);
+    __m512i sums = bias;
+    __m512i others = _mm512_setzero_si512();
+    for (int vector = 0; vector < kUsed; vector += 2) {
+      sums = _mm512_dpbusd_epi32(sums, levels[vector], codes[vector]);
+      others = _mm512_dpbusd_epi32(others, levels[vector + 1], codes[vector + 1]);
+    }
+    sums = _mm512_add_epi32(sums, others);
+    // down - 9; from 29 on nothing is left of 28 bits but the sign, which the addition takes.
+    const __m512i down = _mm512_sub_epi32(nine_less, _mm512_cvtepi8_epi32(Load16(header + 32)));
+    __m512i delta;
+    if (_mm512_mask_cmpgt_epi32_mask(mask, _mm512_setzero_si512(), down) == 0) [[likely]] {
+      const __m512i mantissas = _mm512_cvtepu16_epi32(Load32(header));
+      const __m512i low =
+          _mm512_mullo_epi32(sums, _mm512_and_si512(mantissas, _mm512_set1_epi32(255)));
+      const __m512i high = _mm512_mullo_epi32(sums, _mm512_srli_epi32(mantissas, 8));
+      const __m512i product = _mm512_add_epi32(high, _mm512_srai_epi32(low, 8));
+      delta = _mm512_srai_epi32(_mm512_add_epi32(_mm512_srav_epi32(product, down), one), 1);
+    } else {
+      alignas(64) std::array<int32_t, kRows> values{};
+      TileEnd(header, rows).Store(sums, exponent, values.data());
+      delta = _mm512_load_si512(values.data());
+    }
+    int32_t* at = to.y + tile * kRows;
+    const __m512i y = _mm512_maskz_loadu_epi32(mask, at);
+    const __m512i sum =
+        to.weight_q16 == 1 << 16 ? AddSaturated(y, delta) : AddWeighed(y, delta, to.weight_q16);
+    _mm512_mask_storeu_epi32(at, mask, _mm512_max_epi32(sum, _mm512_set1_epi32(-numerics::kMax32)));
   }
 }
 
@@ -507,15 +544,6 @@ void MultiplyFormat(const WeightView& view, const InputPanel& inputs, int64_t ti
                     int64_t tile_end, int32_t* out, int64_t out_stride) {
   const Matrix matrix(view, inputs.format());
   const Format format(view);
-  if constexpr (Format::kFormat == WeightFormat::kW8 && !kWide) {
-    if (matrix.groups == 1) {
-      constexpr int kHalf = kVectors / 2;  // a register holds four columns
-      const auto multiply =
-          view.cols <= 4 * kHalf ? MultiplyGroups<kHalf> : MultiplyGroups<kVectors>;
-      multiply(format, matrix, inputs, tile_begin, tile_end, out, out_stride);
-      return;
-    }
-  }
   const Ahead ahead(matrix, 2);
   if (inputs.columns() == 1) {
     int64_t tile = tile_begin;
@@ -562,6 +590,21 @@ void Multiply(const WeightView& weights, const InputPanel& inputs, int64_t tile_
       return MultiplyInput<W4F>(weights, inputs, tile_begin, tile_end, out, out_stride);
     default:
       return MultiplyInput<W8>(weights, inputs, tile_begin, tile_end, out, out_stride);
+  }
+}
+
+void MultiplyAddGroup(const WeightView& weights, const InputPanel& inputs, int64_t tile_begin,
+                      int64_t tile_end, std::span<const WeightedOut> out) {
+  const Matrix matrix(weights, inputs.format());
+  const W8 format(weights);
+  constexpr int kHalf = kVectors / 2;  // a register holds four columns
+  const auto multiply_add =
+      weights.cols <= 4 * kHalf ? MultiplyAddColumn<kHalf> : MultiplyAddColumn<kVectors>;
+  for (int64_t column = 0; column < inputs.columns(); ++column) {
+    const int exponent =
+        inputs.max_shift(column) + matrix.result_shift - inputs.point() + numerics::kPoint;
+    multiply_add(format, matrix, tile_begin, tile_end, inputs.Record(column, 0), exponent,
+                 out[static_cast<size_t>(column)]);
   }
 }
 

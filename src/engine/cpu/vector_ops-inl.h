@@ -231,6 +231,7 @@ inline void Add(const int32_t* a, const int32_t* b, int64_t count, int32_t* out)
   }
 }
 
+// y += weight · delta.
 inline void AddWeighted(const int32_t* delta, int32_t weight_q16, int64_t count, int32_t* y) {
   if (weight_q16 == 1 << 16) {  // the delta itself
     return Add(y, delta, count, y);
@@ -240,5 +241,30 @@ inline void AddWeighted(const int32_t* delta, int32_t weight_q16, int64_t count,
     const int64_t sum = int64_t{y[index]} + ((product + (1 << 15)) >> 16);
     const int64_t low = sum < -numerics::kMax32 ? -numerics::kMax32 : sum;
     y[index] = static_cast<int32_t>(low > numerics::kMax32 ? numerics::kMax32 : low);
+  }
+}
+
+// A product and an addition, some tiles at a time; kMultiply is the set's own.
+template <auto kMultiply>
+void MultiplyAdd(const numerics::WeightView& weights, const InputPanel& inputs, int64_t tile_begin,
+                 int64_t tile_end, std::span<const WeightedOut> out) {
+  constexpr int64_t kTiles = 8;
+  constexpr int64_t kStride = kTiles * numerics::kTileRows;
+  thread_local AlignedBuffer memory;
+  int32_t* deltas = memory.As<int32_t>(inputs.columns() * kStride);
+  const int64_t tile_bytes = numerics::TileBytes(weights.format, weights.cols);
+  for (int64_t tile = tile_begin; tile < tile_end; tile += kTiles) {
+    const int64_t first = tile * numerics::kTileRows;
+    const int64_t tiles = tile_end - tile < kTiles ? tile_end - tile : kTiles;
+    numerics::WeightView part = weights;  // kernels number rows from the first of the view
+    part.data += tile * tile_bytes;
+    part.rows = weights.rows - first < kStride ? weights.rows - first : kStride;
+    kMultiply(part, inputs, 0, tiles, deltas, kStride);
+    const int64_t last_row = tiles * numerics::kTileRows;
+    const int64_t rows = part.rows < last_row ? part.rows : last_row;
+    for (int64_t column = 0; column < inputs.columns(); ++column) {
+      const WeightedOut& to = out[static_cast<size_t>(column)];
+      AddWeighted(deltas + column * kStride, to.weight_q16, rows, to.y + first);
+    }
   }
 }

@@ -6,7 +6,6 @@
 
 #include "engine/cpu/kernels.h"
 #include "model/config.h"
-#include "numerics/linear.h"
 #include "numerics/norm.h"
 #include "numerics/swiglu.h"
 #include "numerics/tables.h"
@@ -144,22 +143,6 @@ TEST_P(VectorOps, AddSaturates) {
     GetParam()->add(a.data(), b.data(), width, out.data());
     for (size_t index = 0; index < a.size(); ++index) {
       ASSERT_EQ(out[index], numerics::Saturate32(int64_t{a[index]} + b[index]));
-    }
-  }
-}
-
-TEST_P(VectorOps, AddWeightedRoundsAndSaturates) {
-  for (const int64_t width : kWidths) {
-    for (const int32_t weight : {1 << 16, 0, -(1 << 16), 1 << 15, 3, kMax32, -kMax32}) {
-      const std::vector<int32_t> delta = Values(width, width % 2 == 0 ? 5 : 1);
-      const std::vector<int32_t> base = Values(width, 0);
-      std::vector<int32_t> out = base;
-      GetParam()->add_weighted(delta.data(), weight, width, out.data());
-      for (size_t index = 0; index < out.size(); ++index) {
-        ASSERT_EQ(out[index],
-                  numerics::Saturate32(base[index] + numerics::WeighDelta(delta[index], weight)))
-            << delta[index] << " " << weight;
-      }
     }
   }
 }
