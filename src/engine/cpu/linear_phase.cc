@@ -44,18 +44,19 @@ void LinearPhase::Run(std::span<const Projection> projections, int64_t layer,
     tiles_ += numerics::TileCount(projection.weights.rows);
     bytes += ReadBytes(projection.weights, inputs.columns());
   }
-  // Adapters stand evenly between the tiles, so that each thread has its share of both.
-  const int64_t items = tiles_ + plan.size();
+  // An item is an adapter or two tiles, which kernels take together. Adapters stand evenly between
+  // the tiles, so that each thread has its share of both.
+  const int64_t items = (tiles_ + 1) / 2 + plan.size();
   const auto adapters_before = [&](int64_t item) {
     return (item * plan.size() + items - 1) / items;
   };
-  ForWorth(pool_, items, 2, bytes, [&](int64_t begin, int64_t end) {
+  ForWorth(pool_, items, 1, bytes, [&](int64_t begin, int64_t end) {
     const int64_t first = adapters_before(begin);
     const int64_t last = adapters_before(end);
     for (int64_t index = first; index < last; ++index) {
       Reduce(projections, layer, inputs, plan.group(index));
     }
-    MultiplyTiles(projections, inputs, begin - first, end - last);
+    MultiplyTiles(projections, inputs, 2 * (begin - first), std::min(2 * (end - last), tiles_));
   });
   if (!plan.empty()) {
     AddDeltas(projections, layer, plan);

@@ -50,6 +50,8 @@ constexpr int kRows = 16;
 // distance.
 constexpr int64_t kAheadBytes = 49152;
 constexpr int64_t kAheadInTileBytes = 4096;
+// An adapter's B, of which half or more of each tile is padding that no hardware knows to skip.
+constexpr int64_t kAheadTiles = 8;
 
 #define ETCH_INLINE inline __attribute__((always_inline))
 
@@ -362,18 +364,21 @@ struct Matrix {
 struct Ahead {
   int64_t distance;
   int64_t param_lines;
+  int64_t groups;  // that are followed by something to be read
 
   Ahead(const Matrix& matrix, int64_t tiles)
-      : param_lines((numerics::kTileHeaderBytes + matrix.param_bytes) / 64) {
+      : param_lines((numerics::kTileHeaderBytes + matrix.param_bytes) / 64), groups(matrix.groups) {
     const int64_t turn = tiles * matrix.tile_bytes;
     distance = (kAheadBytes + turn - 1) / turn * turn;
     if (matrix.rows <= kRows) {  // an adapter's A: behind its only tile is nothing to be read
+      const int64_t code_bytes = matrix.tile_bytes / matrix.groups / 64 * 64;
+      groups = matrix.groups - kAheadInTileBytes / code_bytes;
       distance = kAheadInTileBytes;
     }
   }
   ETCH_INLINE void Ask(const uint8_t* tile, const uint8_t* codes, int64_t group,
                        int64_t code_bytes) const {
-    for (int64_t line = 0; line < code_bytes; line += 64) {
+    for (int64_t line = 0; group < groups && line < code_bytes; line += 64) {
       Prefetch(codes + distance + line);
     }
     if (group < param_lines) {
@@ -505,8 +510,12 @@ void MultiplyAddColumn(const W8& format, const Matrix& matrix, int64_t tile_begi
   }
   for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
     const uint8_t* header = matrix.Tile(tile);
-    const int64_t rows = std::min<int64_t>(matrix.RowsOf(tile), kRows);
-    const auto mask = static_cast<__mmask16>((1 << rows) - 1);
+    for (int line = 0; line <= kUsed; ++line) {
+      Prefetch(header + kAheadTiles * matrix.tile_bytes + 64 * line);
+    }
+    const int64_t rows = matrix.RowsOf(tile);
+    const __mmask16 mask =
+        rows >= kRows ? __mmask16{0xffff} : static_cast<__mmask16>((1 << rows) - 1);
     __m512i levels[kUsed];
     format.UnpackLevels<kUsed>(matrix.Codes(tile), levels);
     __m512i sums = bias;
