@@ -123,12 +123,12 @@ module etch_lane8 #(parameter int LANES = 16) (
     output logic [15:0]        input_addr, w_addr, logit_id,
     output logic [9:0]         shift_addr
 );
-  etch_base #(.AW(16), .LANES(LANES), .INPUT_BITS(8)) base (
+  etch_base #(.AW(16), .LANES(LANES)) base (
       .clk, .rst, .start, .code_base, .param_base, .row_base, .rows, .groups, .w6(1'b0),
       .a16(1'b0), .point32, .max_shift, .dst, .to_logits, .done, .levels, .code_addr, .code_word,
       .param_addr, .param_word, .row_addr, .row_scale, .input_addr,
-      .input_code, .shift_addr, .input_shift, .w_en, .w_addr, .w_data, .drain_hold, .logit_valid,
-      .logit_id, .logit);
+      .input_code({{8{input_code[7]}}, input_code}), .shift_addr, .input_shift, .w_en, .w_addr,
+      .w_data, .drain_hold, .logit_valid, .logit_id, .logit);
 endmodule
 """
 
@@ -237,7 +237,7 @@ write_json {self.folder}/chip.json
             say(f"{unit}: {rows[-1]['area_um2']:.0f} um2")
         return sorted(rows, key=lambda row: row["block"])
 
-    def lane(self, pool, name, top, extra=""):
+    def lane(self, pool, name, top, memory_bits, extra=""):
         """A lane is what a bank of 32 more adds, over 32; its memories are counted in bits."""
         (self.folder / f"{name}.sv").write_text(extra)
         jobs = [pool.submit(self.map_cells, f"{name}_{lanes}", top, f"""
@@ -252,7 +252,7 @@ blackbox =*etch_ram*
 memory_map
 """, []) for lanes in (32, 64)]
         few, many = (job.result() for job in jobs)
-        return {**{key: (many[key] - few[key]) / 32 for key in few}, "memory_bits": 64}
+        return {**{key: (many[key] - few[key]) / 32 for key in few}, "memory_bits": memory_bits}
 
     def rom(self, words=512, weights=64, seed=1):
         """Gaussian weights, rounded to -4 ... 3 at the step of least error, as logic."""
@@ -320,10 +320,10 @@ def main():
             figures["units"] = synthesis.units(pool)
             print(table(figures["units"]))
         if "lane" in parts:
-            figures["lane"] = synthesis.lane(pool, "lane", "etch_base")
+            figures["lane"] = synthesis.lane(pool, "lane", "etch_base", 49 + 32)
             print(f"\nA lane of etch_base: {figures['lane']['area_um2']:.1f} µm²")
         if "lane8" in parts:
-            figures["lane8"] = synthesis.lane(pool, "lane8", "etch_lane8", LANE8)
+            figures["lane8"] = synthesis.lane(pool, "lane8", "etch_lane8", 32 + 32, LANE8)
             print(f"\nA lane for A8 and W3 only: {figures['lane8']['area_um2']:.1f} µm²")
         if "rom" in parts:
             figures["rom"] = synthesis.rom()

@@ -117,7 +117,8 @@ void AddToken(const Design& design, const plan::HardwarePlan& plan, Counts& coun
   const double keys = AsDouble(position + 1);
   // Query heads of a group read the same keys, where they are worked on at once.
   const bool shared = plan.fabric.choices.attention_width >= config.n_heads;
-  const double readings = shared ? 1.0 : AsDouble(config.n_heads) / AsDouble(config.n_kv_heads);
+  const double cache_readings =
+      shared ? 1.0 : AsDouble(config.n_heads) / AsDouble(config.n_kv_heads);
   for (const plan::Step& step : plan.steps) {
     if (step.adapter_only && !design.use.adapter) {
       continue;
@@ -126,12 +127,14 @@ void AddToken(const Design& design, const plan::HardwarePlan& plan, Counts& coun
     counts.vector_steps += VectorSteps(plan, step);
     if (step.operation == Operation::kBase) {
       counts.products += products;
-      counts.weight_bits += products * (CodeBits(design, step.w6) + GroupBits(design));
+      counts.lane_steps += products * AsDouble(plan::ColumnSteps(step));
+      const double readings = step.a16 ? 2.0 : 1.0;
+      counts.weight_bits += products * (CodeBits(design, step.w6) * readings + GroupBits(design));
     } else if (step.operation == Operation::kAdapter) {
       counts.adapter_products += products;
     } else if (step.operation == Operation::kAttend) {
       counts.attention_steps += 2.0 * AsDouble(config.n_heads * BlocksOf(config.head_dim)) * keys;
-      counts.cache_read_bits += CacheBits(design, config) * keys * readings;
+      counts.cache_read_bits += CacheBits(design, config) * keys * cache_readings;
     }
   }
   counts.cycles = AsDouble(plan::TokenCycles(plan, position, design.use.adapter, true));

@@ -156,6 +156,7 @@ class Builder {
     double um2 = 0.0;  // with its share of a bank's products
     double flops = 0.0;
     double wires = 0.0;  // products that pass over it, in bits
+    double memory_bits = 0.0;
   };
   Lane LaneOf() const {
     const bool narrow = design_.shape.w6.empty() && design_.shape.a16.empty();
@@ -164,7 +165,8 @@ class Builder {
     const double banks = 1.0 / Of("lanes_per_bank");
     return {Of(narrow ? "narrow_lane_um2" : "base_lane_um2") * select + banks * Of("bank_um2"),
             Of(narrow ? "narrow_lane_flops" : "base_lane_flops") + banks * Of("bank_flops"),
-            Of("product_wires") * levels};
+            Of("product_wires") * levels,
+            Of(narrow ? "narrow_lane_memory_bits" : "base_lane_memory_bits")};
   }
 
   // Each lane stands beside its part of the ROM, so the products of a bank pass over both; what is
@@ -172,14 +174,14 @@ class Builder {
   void AddLanes() {
     const Lane lane = LaneOf();
     Block& lanes = AddLogic("base lanes", counts_.lanes * lane.um2);
-    lanes.energy_nj = Switching(lane.um2, lane.flops, counts_.products);
+    lanes.energy_nj = Switching(lane.um2, lane.flops, counts_.lane_steps);
     double rom_mm2 = 0.0;
     for (const Block& block : blocks_) {
       rom_mm2 += block.kind == BlockKind::kRom ? block.area_mm2 : 0.0;
     }
     const double pitch = std::sqrt((rom_mm2 + lanes.area_mm2) / counts_.lanes);
     Block& wires = Add("wires of the lanes", BlockKind::kOverhead);
-    wires.energy_nj = Moving(counts_.products * lane.wires, pitch);
+    wires.energy_nj = Moving(counts_.lane_steps * lane.wires, pitch);
   }
 
   void AddOtherUnits() {
@@ -223,7 +225,7 @@ class Builder {
     const double adapter_bits = counts_.adapter_products * design_.adapter_bits;
     adapters.energy_nj =
         Reading(adapter_bits) + Moving(adapter_bits, 0.25 * std::sqrt(adapters.area_mm2));
-    Block& work = AddSram("work SRAM", counts_.work_bits + counts_.lanes * Of("lane_memory_bits"));
+    Block& work = AddSram("work SRAM", counts_.work_bits + counts_.lanes * LaneOf().memory_bits);
     work.energy_nj = Reading(2.0 * 32.0 * counts_.vector_steps);
   }
 

@@ -39,7 +39,8 @@ struct Counts {
   double attention_blocks = 0.0;
   // A token after which one is drawn, at Use's middle position, with Use's adapter.
   double products = 0.0;     // weights of the base times an input
-  double weight_bits = 0.0;  // read for them
+  double lane_steps = 0.0;   // for them: more where codes have planes or inputs bytes
+  double weight_bits = 0.0;  // read for them; codes once a byte of the input
   double adapter_products = 0.0;
   double vector_steps = 0.0;     // elements that pass a vector unit
   double attention_steps = 0.0;  // blocks of 32 products

@@ -52,6 +52,20 @@ TEST(Estimate, CountsCanBeCheckedByHand) {
   EXPECT_EQ(counts.lanes, 32);
 }
 
+TEST(Estimate, WideFormatsTakeMoreSteps) {
+  const Inputs inputs = MakeInputs("unit");
+  Design design = SmallDesign();
+  const Counts narrow = MakeModel(design, inputs).counts();
+  EXPECT_EQ(narrow.lane_steps, narrow.products);
+  design.shape.w6.emplace(model::Role::kDown, 1);
+  design.shape.a16.emplace(model::InputSite::kDown, 1);
+  const Counts wide = MakeModel(design, inputs).counts();
+  constexpr double kDown = 64 * 128;
+  EXPECT_EQ(wide.products, narrow.products);
+  EXPECT_EQ(wide.lane_steps, narrow.lane_steps + 3 * kDown) << "four a weight";
+  EXPECT_EQ(wide.weight_bits, narrow.weight_bits + (12 - 3) * kDown) << "codes of 6 bits, twice";
+}
+
 TEST(Estimate, TheUnitTechnologyMeasuresCounts) {
   const Inputs inputs = MakeInputs("unit");
   const Model model = MakeModel(SmallDesign(), inputs);
@@ -268,8 +282,8 @@ TEST(Ranges, AddUpAsSquares) {
   widen("sram_transistors_per_bit", 1.0);
   const Ranged transistors = EstimateOf(model, inputs).Of("transistors");
   const double rom = model.counts().rom_bits();
-  const double sram =
-      model.counts().sram_bits() + model.counts().lanes * inputs.Find("lane_memory_bits")->value;
+  const double sram = model.counts().sram_bits() +
+                      model.counts().lanes * inputs.Find("narrow_lane_memory_bits")->value;
   const double by_rom = std::log1p(rom / transistors.value);
   const double by_sram = std::log1p(sram / transistors.value);
   EXPECT_NEAR(std::log(transistors.high / transistors.value), std::hypot(by_rom, by_sram), 1e-9);

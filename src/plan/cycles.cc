@@ -12,12 +12,12 @@ constexpr int64_t kGroup = 32;
 
 constexpr int64_t Ceiling(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
-// Rows in tiles, each row on as many lanes as share it; `steps` of the whole row, `after` behind
-// the last result's look-up. Results leave `width` a cycle.
-int64_t MatrixCycles(const Choices& choices, int64_t lanes, const Step& step, int64_t planes,
+// Rows in tiles, each row on as many lanes as share it; a column takes `column_steps`, `after` is
+// behind the last result's look-up. Results leave `width` a cycle.
+int64_t MatrixCycles(const Choices& choices, int64_t lanes, const Step& step, int64_t column_steps,
                      int64_t after) {
   const int64_t segments = Segments(step.n, step.groups, lanes, choices.splits);
-  const int64_t steps = kGroup * Ceiling(step.groups, segments) * planes;
+  const int64_t steps = kGroup * Ceiling(step.groups, segments) * column_steps;
   const int64_t tile_rows = lanes / segments;
   const int64_t tiles = Ceiling(step.n, tile_rows);
   const int64_t last = step.n - (tiles - 1) * tile_rows;
@@ -43,6 +43,8 @@ int64_t AttentionCycles(const model::Config& config, const Choices& choices, int
 
 }  // namespace
 
+int64_t ColumnSteps(const Step& step) { return (step.w6 ? 2 : 1) * (step.a16 ? 2 : 1); }
+
 int64_t StepCycles(const HardwarePlan& plan, const Step& step, int64_t position) {
   const Fabric& fabric = plan.fabric;
   const Choices& choices = fabric.choices;
@@ -60,7 +62,7 @@ int64_t StepCycles(const HardwarePlan& plan, const Step& step, int64_t position)
     case Operation::kQuantise:
       return QuantiseCycles(step, width);
     case Operation::kBase:
-      return MatrixCycles(choices, choices.lanes, step, planes, 8);
+      return MatrixCycles(choices, choices.lanes, step, ColumnSteps(step), 8);
     case Operation::kAdapter:
       return MatrixCycles(choices, choices.adapter_lanes, step, 1, 10);
     case Operation::kRope:

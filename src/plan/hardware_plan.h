@@ -172,6 +172,9 @@ int64_t Segments(int64_t rows, int64_t groups, int64_t lanes, int64_t splits);
 // The stage, from 0, that `layer` belongs to.
 int64_t StageOf(const Fabric& fabric, int64_t layer);
 
+// Steps that a lane of the base takes for a weight: one a plane of its code and byte of its input.
+int64_t ColumnSteps(const Step& step);
+
 // Cycles of a step at `position`, from its start to its end, as the fabric's modules state them.
 int64_t StepCycles(const HardwarePlan& plan, const Step& step, int64_t position);
 

@@ -89,6 +89,30 @@ TEST(HardwarePlan, MoreLanesAreFewerCycles) {
   }
 }
 
+TEST(HardwarePlan, ALaneStepsOnceAPlaneAndByte) {
+  Step step;
+  step.operation = Operation::kBase;
+  step.n = 40;
+  step.groups = 3;
+  const auto image = RandomImage(OddConfig(), 1, numerics::WeightFormat::kW3);
+  const Result<HardwarePlan> plan = MakePlan(*image, Small());
+  ASSERT_TRUE(plan) << plan.error().message;
+  // Three tiles of 16 lanes, the last of 8 rows.
+  const auto expect = [&](bool w6, bool a16, int64_t steps) {
+    step.w6 = w6;
+    step.a16 = a16;
+    EXPECT_EQ(ColumnSteps(step), steps);
+    EXPECT_EQ(StepCycles(*plan, step, 0), 3 * 3 * 32 * steps + 8 + 8);
+  };
+  expect(false, false, 1);
+  expect(true, false, 2);
+  expect(false, true, 2);
+  expect(true, true, 4);
+  // The lanes of adapters take a weight and a whole input a step.
+  step.operation = Operation::kAdapter;
+  EXPECT_EQ(StepCycles(*plan, step, 0), 2 * 3 * 32 + 8 + 10);
+}
+
 TEST(HardwarePlan, MaskBitsAreTheBitsOfTheWeights) {
   for (const auto format : {numerics::WeightFormat::kW3, numerics::WeightFormat::kW6}) {
     const auto image = RandomImage(OddConfig(), 1, format);

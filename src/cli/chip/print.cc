@@ -85,6 +85,7 @@ Json CountsJson(const chip::Counts& counts) {
           {"sram_bits", counts.sram_bits()},
           {"lanes", counts.lanes},
           {"products_per_token", counts.products},
+          {"lane_steps_per_token", counts.lane_steps},
           {"weight_bits_per_token", counts.weight_bits},
           {"cycles_per_token", counts.cycles}};
 }

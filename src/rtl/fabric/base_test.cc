@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
-#include <type_traits>
 #include <vector>
 
 #include <Vetch_base.h>
@@ -20,12 +20,7 @@ using numerics::WeightFormat;
 
 constexpr int64_t kLanes = UNIT_LANES;
 
-const std::vector<ActivationFormat>& Formats() {
-  static const std::vector<ActivationFormat> formats =
-      UNIT_INPUT_BITS == 16 ? std::vector{ActivationFormat::kA8, ActivationFormat::kA16}
-                            : std::vector{ActivationFormat::kA8};
-  return formats;
-}
+constexpr ActivationFormat kFormats[] = {ActivationFormat::kA8, ActivationFormat::kA16};
 
 class BaseUnit : public ::testing::Test {
  protected:
@@ -43,9 +38,7 @@ class BaseUnit : public ::testing::Test {
         test::SetWord(roms_.codes, code, bench_.unit.code_word);
         test::SetWord(roms_.params, param, bench_.unit.param_word);
         bench_.unit.row_scale = test::WordOf(roms_.rows, row);
-        bench_.unit.input_code =
-            static_cast<std::remove_reference_t<decltype(bench_.unit.input_code)>>(
-                test::At(input_.codes, input));
+        bench_.unit.input_code = static_cast<uint16_t>(test::At(input_.codes, input));
         bench_.unit.input_shift = test::At(input_.shifts, shift);
       };
     };
@@ -82,7 +75,8 @@ class BaseUnit : public ::testing::Test {
     unit.drain_hold = 0;
     logits_.clear();
     const int64_t cycles = bench_.Run();
-    const int64_t steps = numerics::GroupCount(cols) * 32 * (unit.w6 != 0 ? 2 : 1);
+    const int64_t steps =
+        numerics::GroupCount(cols) * 32 * (unit.w6 != 0 ? 2 : 1) * (unit.a16 != 0 ? 2 : 1);
     const int64_t tiles = (rows + kLanes - 1) / kLanes;
     const int64_t last = rows - (tiles - 1) * kLanes;
     EXPECT_EQ(cycles, steps + (tiles - 1) * std::max(steps, kLanes + 6) + last + 8);
@@ -110,7 +104,7 @@ TEST_F(BaseUnit, MultipliesAsTheContractSays) {
   for (const auto& [rows, cols] :
        {std::pair<int64_t, int64_t>{1, 1}, {16, 32}, {17, 33}, {64, 172}, {50, 64}, {150, 200}}) {
     for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6}) {
-      for (const ActivationFormat format : Formats()) {
+      for (const ActivationFormat format : kFormats) {
         for (const int point : {16, 32}) {
           Check(weights, format, rows, cols, point, false);
         }
@@ -122,12 +116,50 @@ TEST_F(BaseUnit, MultipliesAsTheContractSays) {
 TEST_F(BaseUnit, HoldsTheLargestSums) {
   constexpr int64_t kCols = 4096;
   for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6}) {
-    for (const ActivationFormat format : Formats()) {
+    for (const ActivationFormat format : kFormats) {
       for (const bool negative : {false, true}) {
         const test::RandomMatrix matrix(weights, 8, kCols, random_, true);
         input_ = test::LargestInput(format, kCols, negative);
         CheckWith(matrix, weights, format, 8, kCols, 16, false);
       }
+    }
+  }
+}
+
+// A16 is worked on in two bytes, and every code is put together again.
+TEST_F(BaseUnit, TakesEveryCodeOfAnInput) {
+  constexpr int kLargest = 32'639;
+  constexpr int64_t kCols = 4096;
+  for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6}) {
+    for (const bool largest : {false, true}) {
+      const test::RandomMatrix matrix(weights, 8, kCols, random_, largest);
+      for (int first = -kLargest; first <= kLargest; first += kCols) {
+        input_ = test::LargestInput(ActivationFormat::kA16, kCols, false);
+        for (int64_t col = 0; col < kCols; ++col) {
+          input_.codes[static_cast<size_t>(col)] =
+              static_cast<int16_t>(std::min<int64_t>(first + col, kLargest));
+        }
+        CheckWith(matrix, weights, ActivationFormat::kA16, 8, kCols, 16, false);
+      }
+    }
+  }
+}
+
+// What low bytes bring to the rounding: terms of both bytes near and at the half, at every shift.
+TEST_F(BaseUnit, RoundsBothBytesTogether) {
+  constexpr size_t kGroups = 16;
+  constexpr int64_t kCols = kGroups * 32;
+  for (const WeightFormat weights : {WeightFormat::kW3, WeightFormat::kW6}) {
+    const test::RandomMatrix matrix(weights, 64, kCols, random_);
+    for (int code = -131; code <= 131; code += 3) {
+      input_ = test::LargestInput(ActivationFormat::kA16, kCols, false);
+      std::ranges::fill(input_.codes, int16_t{0});
+      for (size_t group = 0; group < kGroups; ++group) {
+        input_.codes[32 * group + group] = static_cast<int16_t>(code);
+        input_.shifts[group] = static_cast<uint8_t>(group);
+      }
+      input_.max_shift = 15;
+      CheckWith(matrix, weights, ActivationFormat::kA16, 64, kCols, 16, false);
     }
   }
 }

@@ -2,7 +2,7 @@
 //
 // Thirty-two lanes multiply 8-bit codes. `add` false (the matrix A): results are written at dst.
 // `add` true (the matrix B): results, times the adapter's weight, are added to the words at dst.
-// The lanes are a bank of etch_base's kind.
+// The lanes are a bank of etch_base's kind, but take both bytes of an input at once.
 //
 // With s = 32 * groups steps a tile and t = ceil(rows / 32) tiles, of whose rows r are in the last:
 //   cycles = s + (t - 1) * max(s, 38) + r + 10
@@ -41,8 +41,8 @@ module etch_adapter #(
 
   localparam int LANES = 32;
 
-  logic busy, s1_valid, s1_first, s1_plane, s2_valid, s2_last, f2_valid, f2_first, f2_last;
-  logic drain_valid;
+  logic busy, s1_valid, s1_first, s1_plane, s1_high, s2_valid, s2_last;
+  logic f2_valid, f2_first, f2_last, f2_low, drain_valid;
   logic [LANES-1:0] f0_select;
   logic [4:0] f1_lane, f2_lane, drain_lane;
   logic [3:0] f2_shift;
@@ -50,17 +50,17 @@ module etch_adapter #(
   logic [31:0] param_addr;
   logic unused;
 
-  assign unused = &{1'b0, s1_first, s1_plane, param_addr};
+  assign unused = &{1'b0, s1_first, s1_plane, s1_high, param_addr};
 
   etch_matrix_control #(
       .AW(AW),
       .LANES(LANES)
   ) control (
       .clk, .rst, .start, .code_base, .param_base(32'd0), .row_base, .rows, .groups,
-      .two_planes(1'b0), .max_shift, .busy, .code_addr, .param_addr, .input_addr, .shift_addr,
-      .input_shift, .s1_valid, .s1_first, .s1_plane, .s2_valid, .s2_last, .f0_select, .f1_lane,
-      .f2_valid, .f2_lane, .f2_first, .f2_last, .f2_shift, .drain_hold(1'b0), .drain_valid,
-      .drain_row, .drain_lane, .row_addr
+      .two_planes(1'b0), .two_bytes(1'b0), .max_shift, .busy, .code_addr, .param_addr, .input_addr,
+      .shift_addr, .input_shift, .s1_valid, .s1_first, .s1_plane, .s1_high, .s2_valid, .s2_last,
+      .f0_select, .f1_lane, .f2_valid, .f2_lane, .f2_first, .f2_last, .f2_low, .f2_shift,
+      .drain_hold(1'b0), .drain_valid, .drain_row, .drain_lane, .row_addr
   );
 
   // Sums of a group are below 2^27, also with the code -128 (contract, section 14).
@@ -103,8 +103,9 @@ module etch_adapter #(
   etch_row_sums #(
       .BANK(LANES)
   ) row_sums (
-      .clk, .next_lane(f1_lane), .valid(f2_valid), .lane(f2_lane), .first(f2_first),
-      .last(f2_last), .term(f2_term), .shift(f2_shift), .drain_lane, .drain_sum(d1_sum)
+      .clk, .two_bytes(1'b0), .next_lane(f1_lane), .valid(f2_valid), .lane(f2_lane),
+      .first(f2_first), .last(f2_last), .low(f2_low), .term(25'(f2_term)), .shift({1'b0, f2_shift}),
+      .drain_lane, .drain_sum(d1_sum)
   );
 
   // Results: the row scale, rounded once; then the weight, and the sum with what stands there.

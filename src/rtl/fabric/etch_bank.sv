@@ -1,23 +1,21 @@
 // A bank of the lanes of etch_base: up to 32 rows of a matrix.
 //
-// A lane selects one of sixteen products and adds it up. What it needs once a group is there once a
-// bank: at the end of a group every lane keeps its sum, and while the lanes add up the next group,
-// one sum a cycle gets its scale, is shifted and rounded, and added to the sum of the lane's row.
+// A lane selects one of sixteen products of 8 bits of an input and adds it up. What it needs once a
+// pass over a group is there once a bank: at the end of a pass every lane keeps its sum, and while
+// the lanes add up the next, one sum a cycle gets its scale and goes to its row (etch_row_sums).
 //
 // etch_matrix_control says when, and names the stages.
 module etch_bank #(
     parameter int BANK = 32,
-    parameter int INPUT_BITS = 16,  // 8 without A16
-    parameter int PRODUCT_BITS = INPUT_BITS + 5,
     parameter int BW = $clog2(BANK)
 ) (
     input  logic               clk,
     input  logic               rst,
     input  logic               w6,
     input  logic               a16,
-    input  logic [16*PRODUCT_BITS-1:0] products,  // in stage 2
+    input  logic [16*13-1:0]   products,    // in stage 2
     input  logic [3*BANK-1:0]  code_word,   // in stage 2
-    input  logic [6*BANK-1:0]  param_word,  // of the group that begins in its first step's stage 1
+    input  logic [6*BANK-1:0]  param_word,  // of a pass's group, in its first step's stage 1
     input  logic               s1_first,
     input  logic               s2_valid,
     input  logic               s2_last,
@@ -27,23 +25,21 @@ module etch_bank #(
     input  logic [BW-1:0]      f2_lane,
     input  logic               f2_first,
     input  logic               f2_last,
-    input  logic [3:0]         f2_shift,
+    input  logic               f2_low,
+    input  logic [4:0]         f2_shift,
     input  logic [BW-1:0]      drain_lane,
     output logic signed [31:0] drain_sum
 );
-  localparam int SUM_BITS = INPUT_BITS + 10;
+  localparam int PRODUCT_BITS = 13;
+  localparam int SUM_BITS = 18;
 
-  // A group's sum, below 2^25, or 2^17 without A16, times its scale, less what W6 and A16 bring:
-  // below 2^21 (contract, section 14), and one bit below the point. Bits of the scale are worked in
-  // from the lowest, so that an adder needs no more bits than the sum.
-  function automatic logic signed [22:0] scaled(
-      input logic signed [SUM_BITS-1:0] value, input logic [5:0] scale, input logic is_w6,
-      input logic is_a16);
+  // The sum of a pass, -2^17 to 2^17 - 1, times its scale. Bits of the scale are worked in from the
+  // lowest, so that an adder needs no more bits than the sum.
+  function automatic logic signed [SUM_BITS+5:0] scaled(
+      input logic signed [SUM_BITS-1:0] value, input logic [5:0] scale, input logic is_w6);
     logic signed [SUM_BITS:0] product, addend;
-    logic signed [SUM_BITS+6:0] whole;
     logic subtract;
     product = '0;
-    whole = '0;
     for (int place = 0; place < 6; place++) begin
       addend = scale[place] && (place < 5 || is_w6) ? (SUM_BITS + 1)'(value) : '0;
       if (place > 0) product = product >>> 1;
@@ -54,12 +50,9 @@ module etch_bank #(
       end else begin
         product = product + addend;
       end
-      whole[place+1] = product[0];
+      scaled[place] = product[0];
     end
-    whole[SUM_BITS+6:6] = product;
-    if (is_w6) whole = whole >>> 2;
-    if (is_a16) whole = whole >>> 8;
-    scaled = 23'(whole);
+    scaled[SUM_BITS+5:5] = product;
   endfunction
 
   // Stage 2, lane by lane.
@@ -74,7 +67,8 @@ module etch_bank #(
     always_comb begin
       product = '0;
       for (int level = 0; level < 16; level++) begin
-        product = product | (products[PRODUCT_BITS*level+:PRODUCT_BITS] & {PRODUCT_BITS{select == 4'(level)}});
+        product = product | (products[PRODUCT_BITS*level+:PRODUCT_BITS] &
+                             {PRODUCT_BITS{select == 4'(level)}});
       end
       next_sum = sum + SUM_BITS'(product);
     end
@@ -85,11 +79,11 @@ module etch_bank #(
     end
   end
 
-  // The rest of a group, one lane a cycle. While the last lane's sum is looked up, the parameters
+  // The rest of a pass, one lane a cycle. While the last lane's sum is looked up, the parameters
   // may be those of the group that begins.
   logic [5:0] last_param, f1_scale;
   logic signed [SUM_BITS-1:0] f1_sum;
-  logic signed [22:0] f2_term;
+  logic signed [SUM_BITS+5:0] f2_term;
 
   logic [5:0] f0_scale;
   logic [SUM_BITS-1:0] f0_sum;
@@ -108,13 +102,14 @@ module etch_bank #(
     if (!s1_first) last_param <= param_word[6*BANK-6+:6];
     f1_scale <= f0_scale;
     f1_sum <= f0_sum;
-    f2_term <= scaled(f1_sum, f1_scale, w6, a16);
+    f2_term <= scaled(f1_sum, f1_scale, w6);
   end
 
   etch_row_sums #(
       .BANK(BANK)
   ) row_sums (
-      .clk, .next_lane(f1_lane), .valid(f2_valid), .lane(f2_lane), .first(f2_first),
-      .last(f2_last), .term(f2_term), .shift(f2_shift), .drain_lane, .drain_sum
+      .clk, .two_bytes(a16), .next_lane(f1_lane), .valid(f2_valid), .lane(f2_lane),
+      .first(f2_first), .last(f2_last), .low(f2_low), .term({f2_term, 1'b0}), .shift(f2_shift),
+      .drain_lane, .drain_sum
   );
 endmodule
