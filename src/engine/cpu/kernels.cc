@@ -2,6 +2,11 @@
 
 namespace etch::engine {
 
+int32_t* ThreadProducts(int64_t count) {
+  thread_local AlignedBuffer memory;
+  return memory.As<int32_t>(count);
+}
+
 const std::vector<const KernelSet*>& AvailableKernels() {
   static const std::vector<const KernelSet*> sets = [] {
     std::vector<const KernelSet*> found;

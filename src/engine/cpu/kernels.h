@@ -79,6 +79,9 @@ struct KernelSet {
   void (*attend)(const AttendTask& task);
 };
 
+// Memory of the calling thread for `count` products, until its next call.
+int32_t* ThreadProducts(int64_t count);
+
 // Every set that this machine can run, the best first. Never empty: "generic" runs everywhere.
 const std::vector<const KernelSet*>& AvailableKernels();
 

@@ -250,8 +250,7 @@ void MultiplyAdd(const numerics::WeightView& weights, const InputPanel& inputs, 
                  int64_t tile_end, std::span<const WeightedOut> out) {
   constexpr int64_t kTiles = 8;
   constexpr int64_t kStride = kTiles * numerics::kTileRows;
-  thread_local AlignedBuffer memory;
-  int32_t* deltas = memory.As<int32_t>(inputs.columns() * kStride);
+  int32_t* deltas = ThreadProducts(inputs.columns() * kStride);
   const int64_t tile_bytes = numerics::TileBytes(weights.format, weights.cols);
   for (int64_t tile = tile_begin; tile < tile_end; tile += kTiles) {
     const int64_t first = tile * numerics::kTileRows;
