@@ -65,11 +65,16 @@ module etch_bank #(
     logic signed [SUM_BITS-1:0] sum, next_sum;
     assign select = {in_second_table, code_word[3*lane+:3]};
     always_comb begin
+      // The same either way: an OR of ANDs has less area, an index takes less time to simulate.
+`ifdef SYNTHESIS
       product = '0;
       for (int level = 0; level < 16; level++) begin
         product = product | (products[PRODUCT_BITS*level+:PRODUCT_BITS] &
                              {PRODUCT_BITS{select == 4'(level)}});
       end
+`else
+      product = products[PRODUCT_BITS*select+:PRODUCT_BITS];
+`endif
       next_sum = sum + SUM_BITS'(product);
     end
     always_ff @(posedge clk) begin
