@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <iterator>
 #include <new>
+#include <utility>
 
 #include "base/error.h"
 
@@ -78,10 +79,12 @@ void* HugePageArena::Allocate(size_t size) {
       if (gap == region.gaps.end()) {
         continue;
       }
-      const auto [block, length] = *gap;
-      region.gaps.erase(gap);
-      if (length > rounded) {
-        region.gaps.emplace(block + rounded, length - rounded);
+      auto node = region.gaps.extract(gap);  // put back smaller, without an allocation
+      std::byte* block = node.key();
+      if (node.mapped() > rounded) {
+        node.key() += rounded;
+        node.mapped() -= rounded;
+        region.gaps.insert(std::move(node));
       }
       used_ += rounded;
       ASAN_UNPOISON_MEMORY_REGION(block, size);
@@ -97,6 +100,7 @@ void HugePageArena::Free(void* memory, size_t size) noexcept {
   auto* block = static_cast<std::byte*>(memory);
   const std::scoped_lock lock(mutex_);
   const auto owner = std::prev(regions_.upper_bound(block));
+  ETCH_DCHECK(block + rounded <= owner->first + owner->second.size);
   Region& region = owner->second;
   ASAN_POISON_MEMORY_REGION(block, rounded);
   used_ -= rounded;

@@ -1,5 +1,7 @@
 #include "engine/cpu/adapter_plan.h"
 
+#include <algorithm>
+
 namespace etch::engine {
 
 AdapterGroup& AdapterPlan::GroupOf(const AdapterWeights* weights, bool is_stacked) {
@@ -39,6 +41,10 @@ void AdapterPlan::Reset(std::span<const Column> columns) {
   stacked_columns_.clear();
   AddUses(columns, false);
   plain_groups_ = used_;
+  // What takes longest is begun first.
+  std::sort(
+      groups_.begin(), groups_.begin() + used_,
+      [](const AdapterGroup& a, const AdapterGroup& b) { return a.uses.size() > b.uses.size(); });
   AddUses(columns, true);
 }
 

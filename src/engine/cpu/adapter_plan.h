@@ -41,7 +41,7 @@ class AdapterPlan {
   int64_t size() const { return used_; }
   AdapterGroup& group(int64_t index) { return groups_[static_cast<size_t>(index)]; }
   const AdapterGroup& group(int64_t index) const { return groups_[static_cast<size_t>(index)]; }
-  // Groups of columns that run nothing else come first.
+  // Groups of columns that run nothing else come first, those of most columns before others.
   int64_t plain_groups() const { return plain_groups_; }
   // Columns that run several adapters, whose deltas have to be added in 64 bits before they are
   // added to the base.

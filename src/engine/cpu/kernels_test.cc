@@ -186,7 +186,8 @@ TEST(MultiplyAdd, RoundsWeighsAndSaturates) {
         const numerics::WeightView view{WeightFormat::kW8, rows, cols, data.data(), nullptr};
         for (const size_t count : {1, 3, 66}) {
           const auto inputs = RandomInputs(cols, ActivationFormat::kA8, count, random);
-          for (const int32_t weight : {1 << 16, 1 << 15, -3, numerics::kMax32}) {
+          for (const int32_t weight :
+               {1 << 16, 1 << 15, -(1 << 16), 0, -3, numerics::kMax32, -numerics::kMax32}) {
             ExpectAdded(*kernels, view, inputs, weight, weight % 2 == 0 ? 31 : 20, random);
           }
         }

@@ -113,25 +113,35 @@ void LinearPhase::Reduce(std::span<const Projection> projections, int64_t layer,
   }
 }
 
-// y += B · u. An item is an adapter and some of its rows, all of them where there are adapters
-// enough for all threads: a matrix is then read from one end to the other.
+// y += B · u. An item is an adapter and some of its rows: the fewer columns it has, the more rows.
+// All of them where there are adapters enough for all threads; a matrix is then read from one end
+// to the other.
 void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t layer,
                             AdapterPlan& plan) {
   int64_t rows = 0;
   for (const Projection& projection : projections) {
     rows += projection.weights.rows;
   }
-  constexpr int64_t kItemsPerThread = 4;
   const int64_t plain = plan.plain_groups();
-  const int64_t parts =
-      plain == 0 ? 0 : std::min(tiles_, (kItemsPerThread * pool_.threads() + plain - 1) / plain);
-  const int64_t items = plain * parts;
+  int64_t uses = 0;
+  for (int64_t index = 0; index < plain; ++index) {
+    uses += std::ssize(plan.group(index).uses);
+  }
+  constexpr int64_t kItemsPerThread = 4;
+  items_.clear();
+  for (int64_t index = 0; index < plain; ++index) {
+    const int64_t share = kItemsPerThread * pool_.threads() * std::ssize(plan.group(index).uses);
+    const int64_t parts = std::min(tiles_, (share + uses - 1) / uses);
+    for (int64_t part = 0; part < parts; ++part) {
+      items_.push_back({index, tiles_ * part / parts, tiles_ * (part + 1) / parts});
+    }
+  }
+  const auto items = std::ssize(items_);
   const int64_t stacked = plan.stacked_columns().empty() ? 0 : tiles_;
   ForWorth(pool_, items + stacked, 1, rows * plan.size() * 40, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < std::min(end, items); ++item) {
-      const int64_t part = item % parts;
-      AddPlain(projections, layer, plan.group(item / parts), tiles_ * part / parts,
-               tiles_ * (part + 1) / parts);
+    for (int64_t index = begin; index < std::min(end, items); ++index) {
+      const Item& item = items_[static_cast<size_t>(index)];
+      AddPlain(projections, layer, plan.group(item.group), item.tile_begin, item.tile_end);
     }
     for (int64_t tile = std::max(begin, items); tile < end; ++tile) {
       AddStacked(projections, layer, plan, tile - items);

@@ -1,10 +1,11 @@
 #pragma once
 
 // The linear layers that share one input (wq wk wv; gate up; wo; down; the head), with the adapters
-// of every column: one parallel loop over the tiles of all of them.
+// of every column: a parallel loop over the tiles of all of them, and one over the adapters.
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "engine/cpu/adapter_plan.h"
@@ -29,6 +30,13 @@ class LinearPhase {
            AdapterPlan& plan);
 
  private:
+  // Tiles of all projections, for the columns of one adapter.
+  struct Item {
+    int64_t group = 0;
+    int64_t tile_begin = 0;
+    int64_t tile_end = 0;
+  };
+
   void MultiplyTiles(std::span<const Projection> projections, const InputPanel& inputs,
                      int64_t begin, int64_t end);
   void Reduce(std::span<const Projection> projections, int64_t layer, const InputPanel& inputs,
@@ -41,7 +49,8 @@ class LinearPhase {
 
   const KernelSet& kernels_;
   ThreadPool& pool_;
-  int64_t tiles_ = 0;  // of all projections of the present call
+  int64_t tiles_ = 0;        // of all projections of the present call
+  std::vector<Item> items_;  // of its second loop
 };
 
 // Runs body(begin, end) over [0, count): in parallel when `work_bytes`, what all of it reads, is
