@@ -83,14 +83,11 @@ void LinearPhase::Reduce(std::span<const Projection> projections, int64_t layer,
   thread_local AlignedBuffer memory;
   const auto count = static_cast<int64_t>(group.uses.size());
   const InputPanel* own = &inputs;
-  const auto is_use = [&](int64_t use) {
-    return group.uses[static_cast<size_t>(use)].column == use;
-  };
-  int64_t same = count == inputs.columns() ? 0 : -1;
-  while (same >= 0 && same < count && is_use(same)) {
-    ++same;
+  bool all = count == inputs.columns();  // and in their order
+  for (int64_t use = 0; all && use < count; ++use) {
+    all = group.uses[static_cast<size_t>(use)].column == use;
   }
-  if (same != count) {
+  if (!all) {
     gathered.Reset(inputs.format(), inputs.width(), count, inputs.point());
     for (int64_t use = 0; use < count; ++use) {
       gathered.CopyColumn(inputs, group.uses[static_cast<size_t>(use)].column, use);

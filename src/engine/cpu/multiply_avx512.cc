@@ -527,7 +527,8 @@ void MultiplyAddColumn(const W8& format, const Matrix& matrix, int64_t tile_begi
     }
     sums = _mm512_add_epi32(sums, others);
     // down - 9; from 29 on nothing is left of 28 bits but the sign, which the addition takes.
-    const __m512i down = _mm512_sub_epi32(nine_less, _mm512_cvtepi8_epi32(Load16(header + 32)));
+    const __m512i down =
+        _mm512_sub_epi32(nine_less, _mm512_cvtepi8_epi32(Load16(header + 2 * kRows)));
     __m512i delta;
     if (_mm512_mask_cmpgt_epi32_mask(mask, _mm512_setzero_si512(), down) == 0) [[likely]] {
       const __m512i mantissas = _mm512_cvtepu16_epi32(Load32(header));
