@@ -1,6 +1,7 @@
 // Every kernel set of this machine: a 4096 × 4096 matrix with one column (decoding) and with many,
-// attention over short and long contexts, and the element-wise operations at the widths of an 8B
-// model. The matrices stay in the last-level cache: what is measured is the kernel, not the memory.
+// an adapter's A and B of rank 16 beside it, attention over short and long contexts, and the
+// element-wise operations at the widths of an 8B model. The matrices stay in the last-level cache:
+// what is measured is the kernel, not the memory.
 
 #include "engine/cpu/kernels.h"
 
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "base/huge_page_arena.h"
 #include "engine/cpu/kv_tiles.h"
 #include "numerics/attention.h"
 #include "numerics/linear.h"
@@ -24,6 +26,11 @@ using numerics::WeightFormat;
 
 constexpr int64_t kDim = 4096;
 constexpr int64_t kFfnDim = 14336;
+constexpr int64_t kRank = 16;  // of an adapter
+
+// Memory as the engine has it: at cache lines, in huge pages.
+template <class T>
+using Vector = std::vector<T, HugePageAllocator<T>>;
 
 // A counter a second. The names are few, and the first benchmark has them all: a CSV's columns.
 benchmark::Counter Rate(int64_t per_iteration) {
@@ -31,14 +38,14 @@ benchmark::Counter Rate(int64_t per_iteration) {
 }
 
 // Any bits are codes and group parameters of every format; only the row scales are chosen.
-std::vector<std::byte> RandomMatrix(WeightFormat format) {
+Vector<std::byte> RandomMatrix(WeightFormat format, int64_t rows, int64_t cols) {
   std::mt19937_64 random(1);
-  std::vector<std::byte> data(static_cast<size_t>(numerics::WeightBytes(format, kDim, kDim)));
+  Vector<std::byte> data(static_cast<size_t>(numerics::WeightBytes(format, rows, cols)));
   for (size_t at = 0; at + sizeof(uint64_t) <= data.size(); at += sizeof(uint64_t)) {
     const uint64_t word = random();
     std::memcpy(data.data() + at, &word, sizeof word);
   }
-  const auto tile_bytes = static_cast<size_t>(numerics::TileBytes(format, kDim));
+  const auto tile_bytes = static_cast<size_t>(numerics::TileBytes(format, cols));
   for (size_t tile = 0; tile < data.size(); tile += tile_bytes) {
     const auto bytes = std::span(data).subspan(tile, tile_bytes);
     std::fill_n(bytes.begin(), numerics::kTileHeaderBytes, std::byte{0});
@@ -49,10 +56,10 @@ std::vector<std::byte> RandomMatrix(WeightFormat format) {
   return data;
 }
 
-std::vector<int32_t> RandomValues(int64_t count, int bits) {
+Vector<int32_t> RandomValues(int64_t count, int bits) {
   std::mt19937 random(2);
   std::uniform_int_distribution<int32_t> pick(-(1 << bits), 1 << bits);
-  std::vector<int32_t> values(static_cast<size_t>(count));
+  Vector<int32_t> values(static_cast<size_t>(count));
   for (int32_t& value : values) {
     value = pick(random);
   }
@@ -60,23 +67,45 @@ std::vector<int32_t> RandomValues(int64_t count, int bits) {
 }
 
 void Multiply(benchmark::State& state, const KernelSet* kernels, WeightFormat format,
-              ActivationFormat input, int64_t columns) {
-  const std::vector<std::byte> data = RandomMatrix(format);
-  const numerics::WeightView view{format, kDim, kDim, data.data(), &numerics::kDefaultLevels};
+              ActivationFormat input, int64_t rows, int64_t columns) {
+  const Vector<std::byte> data = RandomMatrix(format, rows, kDim);
+  const numerics::WeightView view{format, rows, kDim, data.data(), &numerics::kDefaultLevels};
   InputPanel panel;
   panel.Reset(input, kDim, columns);
-  const std::vector<int32_t> values = RandomValues(kDim, 18);
+  const Vector<int32_t> values = RandomValues(kDim, 18);
   for (int64_t column = 0; column < columns; ++column) {
     kernels->quantize(values.data(), column, panel);
   }
-  std::vector<int32_t> out(static_cast<size_t>(columns * kDim));
+  Vector<int32_t> out(static_cast<size_t>(columns * rows));
   for (auto _ : state) {
-    kernels->multiply(view, panel, 0, numerics::TileCount(kDim), out.data(), kDim);
+    kernels->multiply(view, panel, 0, numerics::TileCount(rows), out.data(), rows);
     benchmark::ClobberMemory();
   }
-  state.counters["weights"] = Rate(kDim * kDim);
+  state.counters["weights"] = Rate(rows * kDim);
   state.counters["bytes"] = Rate(static_cast<int64_t>(data.size()));
-  state.counters["ops"] = Rate(2 * kDim * kDim * columns);
+  state.counters["ops"] = Rate(2 * rows * kDim * columns);
+}
+
+// An adapter's B.
+void MultiplyAdd(benchmark::State& state, const KernelSet* kernels, int64_t columns) {
+  const Vector<std::byte> data = RandomMatrix(WeightFormat::kW8, kDim, kRank);
+  const numerics::WeightView view{WeightFormat::kW8, kDim, kRank, data.data(), nullptr};
+  InputPanel panel;
+  panel.Reset(ActivationFormat::kA8, kRank, columns);
+  const Vector<int32_t> values = RandomValues(kRank, 18);
+  Vector<int32_t> y(static_cast<size_t>(columns * kDim));
+  std::vector<WeightedOut> out;
+  for (int64_t column = 0; column < columns; ++column) {
+    kernels->quantize(values.data(), column, panel);
+    out.push_back({y.data() + column * kDim, 1 << 16});
+  }
+  for (auto _ : state) {
+    kernels->multiply_add(view, panel, 0, numerics::TileCount(kDim), out);
+    benchmark::ClobberMemory();
+  }
+  state.counters["weights"] = Rate(kDim * kRank);
+  state.counters["bytes"] = Rate(static_cast<int64_t>(data.size()));
+  state.counters["ops"] = Rate(2 * kDim * kRank * columns);
 }
 
 // Four query heads of 128 channels over one key/value head.
@@ -94,11 +123,11 @@ void Attend(benchmark::State& state, const KernelSet* kernels, int64_t keys) {
     return;
   }
   auto& tiles = static_cast<KvTiles&>(**memory);
-  const std::vector<int32_t> values = RandomValues(keys + 2 * kHeadDim, 18);
+  const Vector<int32_t> values = RandomValues(keys + 2 * kHeadDim, 18);
   for (int64_t key = 0; key < keys; ++key) {
     tiles.Store(0, 0, key, values.data() + key, values.data() + key + kHeadDim);
   }
-  std::vector<int16_t> queries(kHeads * kHeadDim);
+  Vector<int16_t> queries(kHeads * kHeadDim);
   std::vector<uint8_t> shifts(queries.size() / numerics::kBlock);
   for (size_t block = 0; block < shifts.size(); ++block) {
     const size_t at = block * numerics::kBlock;
@@ -118,7 +147,7 @@ void Attend(benchmark::State& state, const KernelSet* kernels, int64_t keys) {
   AlignedBuffer scratch;
   scratch.Grow(AttendScratchBytes(keys, kHeads, task.value_channels));
   task.scratch = scratch.data();
-  std::vector<int32_t> out(queries.size());
+  Vector<int32_t> out(queries.size());
   task.out = out.data();
   for (auto _ : state) {
     kernels->attend(task);
@@ -129,11 +158,11 @@ void Attend(benchmark::State& state, const KernelSet* kernels, int64_t keys) {
 }
 
 void Norm(benchmark::State& state, const KernelSet* kernels, int64_t width) {
-  const std::vector<int32_t> x = RandomValues(width, 18);
+  const Vector<int32_t> x = RandomValues(width, 18);
   const std::vector<numerics::Gain16> gains(x.size(), numerics::NormGain(1.0, width));
   const uint64_t epsilon = numerics::NormEpsilon(1e-5, width);
   const numerics::FunctionTables tables = numerics::BuildFunctionTables();
-  std::vector<int32_t> y(x.size());
+  Vector<int32_t> y(x.size());
   for (auto _ : state) {
     kernels->norm(x, gains, epsilon, tables, y.data());
     benchmark::ClobberMemory();
@@ -143,7 +172,7 @@ void Norm(benchmark::State& state, const KernelSet* kernels, int64_t width) {
 
 void Quantize(benchmark::State& state, const KernelSet* kernels, ActivationFormat format,
               int64_t width) {
-  const std::vector<int32_t> values = RandomValues(width, 18);
+  const Vector<int32_t> values = RandomValues(width, 18);
   InputPanel panel;
   panel.Reset(format, width, 1);
   for (auto _ : state) {
@@ -154,9 +183,9 @@ void Quantize(benchmark::State& state, const KernelSet* kernels, ActivationForma
 }
 
 void SwiGlu(benchmark::State& state, const KernelSet* kernels, int64_t width) {
-  const std::vector<int32_t> values = RandomValues(width, 18);
+  const Vector<int32_t> values = RandomValues(width, 18);
   const numerics::FunctionTables tables = numerics::BuildFunctionTables();
-  std::vector<int64_t> products(values.size());
+  Vector<int64_t> products(values.size());
   for (auto _ : state) {
     kernels->swiglu(values.data(), values.data(), width, tables, products.data());
     benchmark::ClobberMemory();
@@ -177,12 +206,22 @@ bool RegisterAll() {
         for (const int64_t columns : {1, 32, 512}) {
           if (!plain || columns < 512) {  // 512 columns of plain code take seconds and say no more
             benchmark::RegisterBenchmark((name + std::to_string(columns)).c_str(), Multiply,
-                                         kernels, format, input, columns)
+                                         kernels, format, input, kDim, columns)
                 ->Unit(benchmark::kMillisecond);
           }
         }
       }
     }
+    for (const int64_t columns : {1, 32}) {
+      const std::string end = "/" + isa + "/" + std::to_string(columns);
+      benchmark::RegisterBenchmark(("adapter_A" + end).c_str(), Multiply, kernels,
+                                   WeightFormat::kW8, ActivationFormat::kA8, kRank, columns)
+          ->Unit(benchmark::kMicrosecond);
+      benchmark::RegisterBenchmark(("adapter_B" + end).c_str(), MultiplyAdd, kernels, columns)
+          ->Unit(benchmark::kMicrosecond);
+    }
+    benchmark::RegisterBenchmark(("quantize_A8/" + isa + "/" + std::to_string(kRank)).c_str(),
+                                 Quantize, kernels, ActivationFormat::kA8, kRank);
     for (const int64_t keys : {1024, 16384}) {
       benchmark::RegisterBenchmark(("attend/" + isa + "/" + std::to_string(keys)).c_str(), Attend,
                                    kernels, keys)

@@ -110,9 +110,9 @@ void LinearPhase::Reduce(std::span<const Projection> projections, int64_t layer,
   }
 }
 
-// y += B · u. An item is an adapter and some of its rows: the fewer columns it has, the more rows.
-// All of them where there are adapters enough for all threads; a matrix is then read from one end
-// to the other.
+// y += B · u. Threads take the tiles that they made in the base's loop, whose y lies in their own
+// caches: a thread's share of the rows for one adapter after the other. An item is one adapter's
+// rows of a share, or some of those where it has many columns.
 void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t layer,
                             AdapterPlan& plan) {
   int64_t rows = 0;
@@ -124,13 +124,19 @@ void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t lay
   for (int64_t index = 0; index < plain; ++index) {
     uses += std::ssize(plan.group(index).uses);
   }
-  constexpr int64_t kItemsPerThread = 4;
+  constexpr int64_t kItemsPerShare = 4;
+  const int64_t shares = std::min<int64_t>(pool_.threads(), tiles_);
   items_.clear();
-  for (int64_t index = 0; index < plain; ++index) {
-    const int64_t share = kItemsPerThread * pool_.threads() * std::ssize(plan.group(index).uses);
-    const int64_t parts = std::min(tiles_, (share + uses - 1) / uses);
-    for (int64_t part = 0; part < parts; ++part) {
-      items_.push_back({index, tiles_ * part / parts, tiles_ * (part + 1) / parts});
+  for (int64_t share = 0; share < shares; ++share) {
+    const int64_t first = tiles_ * share / shares;
+    const int64_t count = tiles_ * (share + 1) / shares - first;
+    for (int64_t index = 0; index < plain; ++index) {
+      const int64_t wanted = kItemsPerShare * std::ssize(plan.group(index).uses);
+      const int64_t parts = std::min(count, (wanted + uses - 1) / uses);
+      for (int64_t part = 0; part < parts; ++part) {
+        items_.push_back(
+            {index, first + count * part / parts, first + count * (part + 1) / parts});
+      }
     }
   }
   const auto items = std::ssize(items_);

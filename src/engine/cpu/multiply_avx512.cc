@@ -52,6 +52,8 @@ constexpr int64_t kAheadBytes = 49152;
 constexpr int64_t kAheadInTileBytes = 4096;
 // An adapter's B, of which half or more of each tile is padding that no hardware knows to skip.
 constexpr int64_t kAheadTiles = 8;
+// Columns whose y an adapter's B is added to together: as many streams as hardware follows.
+constexpr int64_t kAddedColumns = 8;
 
 #define ETCH_INLINE inline __attribute__((always_inline))
 
@@ -494,21 +496,18 @@ ETCH_INLINE __m512i AddSaturated(__m512i y, __m512i delta) {
   return _mm512_mask_mov_epi32(sum, over, limit);
 }
 
-// An adapter's B against one column: all columns of the matrix in one group, of which the first
-// kUsed registers hold what is not padding. One block of inputs has no shift to be aligned by, so
-// the group's sum P is the row's, |P| < 2^20, and round(P · mantissa / 2^down) is had in 32 bits
-// when down > 8: with the mantissa in two bytes it is
+// An adapter's B against columns [begin, end): all columns of the matrix in one group, of which the
+// first kUsed registers hold what is not padding. One block of inputs has no shift to be aligned
+// by, so the group's sum P is the row's, |P| < 2^20, and round(P · mantissa / 2^down) is had in 32
+// bits when down > 8: with the mantissa in two bytes it is
 //   (floor((P · high + floor(P · low / 2^8)) / 2^(down - 9)) + 1) >> 1
 template <int kUsed>
-void MultiplyAddColumn(const W8& format, const Matrix& matrix, int64_t tile_begin, int64_t tile_end,
-                       const std::byte* record, int exponent, const WeightedOut& to) {
-  const __m512i bias = _mm512_slli_epi32(BroadcastTerm(record, 32), W8::kBiasShift);
-  const __m512i nine_less = _mm512_set1_epi32(-exponent - 9);
+void MultiplyAddTiles(const Matrix& matrix, const W8& format, const InputPanel& inputs,
+                      int64_t tile_begin, int64_t tile_end, int64_t begin, int64_t end,
+                      std::span<const WeightedOut> out) {
+  constexpr int64_t kRecord = RecordBytes(ActivationFormat::kA8);
+  const int to_exponent = matrix.result_shift - inputs.point() + numerics::kPoint;
   const __m512i one = _mm512_set1_epi32(1);
-  __m512i codes[kUsed];
-  for (int vector = 0; vector < kUsed; ++vector) {
-    codes[vector] = BroadcastTerm(record, 4 * vector);
-  }
   for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
     const uint8_t* header = matrix.Tile(tile);
     for (int line = 0; line <= kUsed; ++line) {
@@ -519,34 +518,38 @@ void MultiplyAddColumn(const W8& format, const Matrix& matrix, int64_t tile_begi
         rows >= kRows ? __mmask16{0xffff} : static_cast<__mmask16>((1 << rows) - 1);
     __m512i levels[kUsed];
     format.UnpackLevels<kUsed>(matrix.Codes(tile), levels);
-    __m512i sums = bias;
-    __m512i others = _mm512_setzero_si512();
-    for (int vector = 0; vector < kUsed; vector += 2) {
-      sums = _mm512_dpbusd_epi32(sums, levels[vector], codes[vector]);
-      others = _mm512_dpbusd_epi32(others, levels[vector + 1], codes[vector + 1]);
+    const __m512i mantissas = _mm512_cvtepu16_epi32(Load32(header));
+    const __m512i mantissas_low = _mm512_and_si512(mantissas, _mm512_set1_epi32(255));
+    const __m512i mantissas_high = _mm512_srli_epi32(mantissas, 8);
+    const __m512i nine_less = _mm512_sub_epi32(_mm512_set1_epi32(-to_exponent - 9),
+                                               _mm512_cvtepi8_epi32(Load16(header + 2 * kRows)));
+    const std::byte* record = inputs.Record(begin, 0);
+    for (int64_t column = begin; column < end; ++column, record += kRecord) {
+      __m512i sums = _mm512_slli_epi32(BroadcastTerm(record, 32), W8::kBiasShift);
+      for (int vector = 0; vector < kUsed; ++vector) {
+        sums = _mm512_dpbusd_epi32(sums, levels[vector], BroadcastTerm(record, 4 * vector));
+      }
+      // down - 9; from 29 on nothing is left of 28 bits but the sign, which the addition takes.
+      const __m512i down = _mm512_sub_epi32(nine_less, _mm512_set1_epi32(inputs.max_shift(column)));
+      __m512i delta;
+      if (_mm512_mask_cmpgt_epi32_mask(mask, _mm512_setzero_si512(), down) == 0) [[likely]] {
+        const __m512i low = _mm512_mullo_epi32(sums, mantissas_low);
+        const __m512i high = _mm512_mullo_epi32(sums, mantissas_high);
+        const __m512i product = _mm512_add_epi32(high, _mm512_srai_epi32(low, 8));
+        delta = _mm512_srai_epi32(_mm512_add_epi32(_mm512_srav_epi32(product, down), one), 1);
+      } else {
+        alignas(64) std::array<int32_t, kRows> values{};
+        TileEnd(header, rows).Store(sums, inputs.max_shift(column) + to_exponent, values.data());
+        delta = _mm512_load_si512(values.data());
+      }
+      const WeightedOut& to = out[static_cast<size_t>(column)];
+      int32_t* at = to.y + tile * kRows;
+      const __m512i y = _mm512_maskz_loadu_epi32(mask, at);
+      const __m512i sum =
+          to.weight_q16 == 1 << 16 ? AddSaturated(y, delta) : AddWeighed(y, delta, to.weight_q16);
+      _mm512_mask_storeu_epi32(at, mask,
+                               _mm512_max_epi32(sum, _mm512_set1_epi32(-numerics::kMax32)));
     }
-    sums = _mm512_add_epi32(sums, others);
-    // down - 9; from 29 on nothing is left of 28 bits but the sign, which the addition takes.
-    const __m512i down =
-        _mm512_sub_epi32(nine_less, _mm512_cvtepi8_epi32(Load16(header + 2 * kRows)));
-    __m512i delta;
-    if (_mm512_mask_cmpgt_epi32_mask(mask, _mm512_setzero_si512(), down) == 0) [[likely]] {
-      const __m512i mantissas = _mm512_cvtepu16_epi32(Load32(header));
-      const __m512i low =
-          _mm512_mullo_epi32(sums, _mm512_and_si512(mantissas, _mm512_set1_epi32(255)));
-      const __m512i high = _mm512_mullo_epi32(sums, _mm512_srli_epi32(mantissas, 8));
-      const __m512i product = _mm512_add_epi32(high, _mm512_srai_epi32(low, 8));
-      delta = _mm512_srai_epi32(_mm512_add_epi32(_mm512_srav_epi32(product, down), one), 1);
-    } else {
-      alignas(64) std::array<int32_t, kRows> values{};
-      TileEnd(header, rows).Store(sums, exponent, values.data());
-      delta = _mm512_load_si512(values.data());
-    }
-    int32_t* at = to.y + tile * kRows;
-    const __m512i y = _mm512_maskz_loadu_epi32(mask, at);
-    const __m512i sum =
-        to.weight_q16 == 1 << 16 ? AddSaturated(y, delta) : AddWeighed(y, delta, to.weight_q16);
-    _mm512_mask_storeu_epi32(at, mask, _mm512_max_epi32(sum, _mm512_set1_epi32(-numerics::kMax32)));
   }
 }
 
@@ -609,13 +612,11 @@ void MultiplyAddGroup(const WeightView& weights, const InputPanel& inputs, int64
   const Matrix matrix(weights, inputs.format());
   const W8 format(weights);
   constexpr int kHalf = kVectors / 2;  // a register holds four columns
-  const auto multiply_add =
-      weights.cols <= 4 * kHalf ? MultiplyAddColumn<kHalf> : MultiplyAddColumn<kVectors>;
-  for (int64_t column = 0; column < inputs.columns(); ++column) {
-    const int exponent =
-        inputs.max_shift(column) + matrix.result_shift - inputs.point() + numerics::kPoint;
-    multiply_add(format, matrix, tile_begin, tile_end, inputs.Record(column, 0), exponent,
-                 out[static_cast<size_t>(column)]);
+  const auto add_tiles =
+      weights.cols <= 4 * kHalf ? MultiplyAddTiles<kHalf> : MultiplyAddTiles<kVectors>;
+  for (int64_t column = 0; column < inputs.columns(); column += kAddedColumns) {
+    add_tiles(matrix, format, inputs, tile_begin, tile_end, column,
+              std::min(column + kAddedColumns, inputs.columns()), out);
   }
 }
 
