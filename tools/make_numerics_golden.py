@@ -86,19 +86,13 @@ def make_model(rng, recipe):
 
 
 def make_adapter(rng, model):
-    """Rank 5 in matrices padded to 32, on some of the linear layers."""
+    """Rank 5, on some of the linear layers."""
     adapter = {}
     for layer, role in [(0, "attn_v"), (0, "ffn_down"), (1, "attn_k"), (1, "attn_output"),
                         (1, "ffn_gate")]:
         rows, cols = model["shapes"][role]
-        a = random_matrix(rng, "W8", 32, cols, -25)
-        b = random_matrix(rng, "W8", rows, 32, -25)
-        for row in range(5, 32):
-            a.codes[row] = [0] * len(a.codes[row])
-            a.row_scales[row] = (0, 0)
-        for row in range(rows):
-            b.codes[row][5:] = [0] * 27
-        adapter[layer, role] = (a, b)
+        adapter[layer, role] = (random_matrix(rng, "W8", 5, cols, -25),
+                                random_matrix(rng, "W8", rows, 5, -25))
     return adapter
 
 

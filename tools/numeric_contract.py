@@ -182,9 +182,14 @@ class Matrix:
     def param_bytes(self):
         return (self.group_param_bytes() * self.groups + 63) // 64 * 64
 
+    def missing_bytes(self):
+        """Of the last group of W8, when its first half holds all of its columns."""
+        return 256 if self.format == "W8" and (self.cols - 1) % 32 < 16 else 0
+
     def pack_tile(self, first_row):
         code_bytes = {"W3": 192, "W6": 384, "W8": 512, "W4F": 256}[self.format]
-        tile = bytearray(64 + self.param_bytes() + code_bytes * self.groups)
+        whole = 64 + self.param_bytes() + code_bytes * self.groups
+        tile = bytearray(whole)
         for lane in range(min(16, self.rows - first_row)):
             row = first_row + lane
             mantissa, exponent = self.row_scales[row]
@@ -197,7 +202,7 @@ class Matrix:
                 for column in range(32):
                     code = self.codes[row][32 * group + column]
                     self.pack_code(tile, begin, column // 4, 4 * lane + column % 4, code)
-        return bytes(tile)
+        return bytes(tile[:whole - self.missing_bytes()])
 
     def pack_parameters(self, tile, begin, lane, row, group):
         scale = self.scales[row][group]
@@ -228,7 +233,8 @@ class Matrix:
             tile[begin + 128 + byte] |= (code >> 2) << vector
 
     def pack(self):
-        return b"".join(self.pack_tile(row) for row in range(0, self.rows, 16))
+        tiles = [self.pack_tile(row) for row in range(0, self.rows, 16)]
+        return b"".join(tiles) + bytes(self.missing_bytes())
 
 
 # ---- §6 dot product

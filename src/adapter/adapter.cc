@@ -105,11 +105,10 @@ Result<AdapterSummary> InspectAdapter(const fs::path& path, const model::Config&
   summary.format = open.plan.head.format;
   for (const internal::PairPlan& pair : open.plan.pairs) {
     const int64_t rank = pair.a.rank();
-    const int64_t padded = numerics::GroupCount(rank) * numerics::kGroup;
     constexpr auto kFormat = numerics::WeightFormat::kW8;
     summary.rank = std::max(summary.rank, rank);
-    summary.size_bytes += numerics::WeightBytes(kFormat, padded, pair.a.cols) +
-                          numerics::WeightBytes(kFormat, pair.b.rows, padded);
+    summary.size_bytes += numerics::WeightBytes(kFormat, rank, pair.a.cols) +
+                          numerics::WeightBytes(kFormat, pair.b.rows, rank);
   }
   return summary;
 }

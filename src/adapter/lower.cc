@@ -180,7 +180,7 @@ Status LowerPair(const LoraPair& pair, bool keep_floats, AdapterLinear& linear) 
   // Of 2^s and 2^-s times the scaling; zero for a row of zeros. A product with a power of two is
   // exact.
   std::vector<double> factors(static_cast<size_t>(pair.rank));
-  W8Matrix a(linear.rank_padded, pair.cols, linear.a);
+  W8Matrix a(pair.rank, pair.cols, linear.a);
   std::vector<double> values(static_cast<size_t>(std::max(pair.cols, pair.rank)));
   for (int64_t rank = 0; rank < pair.rank; ++rank) {
     const auto row = std::span(pair.a).subspan(static_cast<size_t>(rank * pair.cols),
@@ -197,7 +197,7 @@ Status LowerPair(const LoraPair& pair, bool keep_floats, AdapterLinear& linear) 
     a.PackRow(rank, std::span(values).first(row.size()),
               static_cast<double>(LargestMagnitude(row)) * factor);
   }
-  W8Matrix b(pair.rows, linear.rank_padded, linear.b);
+  W8Matrix b(pair.rows, pair.rank, linear.b);
   const auto ranks = static_cast<size_t>(pair.rank);
   for (int64_t out = 0; out < pair.rows; ++out) {
     const float* row = pair.b.data() + static_cast<size_t>(out) * ranks;
@@ -234,7 +234,6 @@ internal::Lowering::Lowering(std::string name, std::span<const Place> places,
   for (const Place& place : places) {
     AdapterLinear& linear = weights_->Linear(place.layer, place.role);
     linear.rank = place.rank;
-    linear.rank_padded = numerics::GroupCount(place.rank) * numerics::kGroup;
     lowered_.push_back({static_cast<size_t>(&linear - weights_->linears.data()), {}});
   }
   weights_->Reserve(config);

@@ -43,7 +43,7 @@ void AdapterWeights::Reserve(const model::Config& config) {
           AdapterLinear& linear = Linear(layer, role);
           if (linear.rank > 0) {
             (is_b ? linear.b : linear.a)
-                .reserve(is_b ? bytes(rows, linear.rank_padded) : bytes(linear.rank_padded, cols));
+                .reserve(is_b ? bytes(rows, linear.rank) : bytes(linear.rank, cols));
           }
         }
       }

@@ -21,18 +21,19 @@ using StreamedBytes = std::vector<std::byte, HugePageAllocator<std::byte>>;
 // y += B · (A · x) of one linear layer.
 struct AdapterLinear {
   int64_t rank = 0;            // 0: this layer is not adapted
-  int64_t rank_padded = 0;     // a multiple of 32
-  StreamedBytes a;             // W8 (rank_padded, cols)
-  StreamedBytes b;             // W8 (rows, rank_padded), scaling folded in
+  StreamedBytes a;             // W8 (rank, cols)
+  StreamedBytes b;             // W8 (rows, rank), scaling folded in
   std::vector<float> a_float;  // (rank, cols)
   std::vector<float> b_float;  // (rows, rank), scaling folded in; rows in Etch's order
 
   numerics::WeightView ViewA(int64_t cols) const {
-    return {numerics::WeightFormat::kW8, rank_padded, cols, a.data(), nullptr};
+    return {numerics::WeightFormat::kW8, rank, cols, a.data(), nullptr};
   }
   numerics::WeightView ViewB(int64_t rows) const {
-    return {numerics::WeightFormat::kW8, rows, rank_padded, b.data(), nullptr};
+    return {numerics::WeightFormat::kW8, rows, rank, b.data(), nullptr};
   }
+  // Of the rank padded to whole groups, as the contract has it.
+  int64_t padded_rank() const { return numerics::GroupCount(rank) * numerics::kGroup; }
 };
 
 struct AdapterWeights {

@@ -29,8 +29,8 @@ Status CheckAdapter(const model::Config& config, bool needs_floats, const Active
       if (linear.rank == 0) {
         continue;
       }
-      const bool codes_fit = std::ssize(linear.a) == W8Bytes(linear.rank_padded, cols) &&
-                             std::ssize(linear.b) == W8Bytes(rows, linear.rank_padded);
+      const bool codes_fit = std::ssize(linear.a) == W8Bytes(linear.rank, cols) &&
+                             std::ssize(linear.b) == W8Bytes(rows, linear.rank);
       const bool floats_fit = std::ssize(linear.a_float) == linear.rank * cols &&
                               std::ssize(linear.b_float) == rows * linear.rank;
       if (!codes_fit || (needs_floats && !floats_fit)) {

@@ -108,7 +108,6 @@ ActiveAdapter GoldenAdapter(const GoldenCase& golden, const model::Config& confi
       if (tensors.contains(name + ".a")) {
         const auto [rows, cols] = model::TensorShape(config, role);
         linear.rank = kRank;
-        linear.rank_padded = 32;
         const auto a = tensors.at(name + ".a").Bytes(4);
         linear.a.assign(a.begin(), a.end());
         const auto b = tensors.at(name + ".b").Bytes(4);

@@ -32,32 +32,25 @@ inline std::shared_ptr<const AdapterWeights> RandomAdapter(const model::Config& 
       const auto [rows, cols] = model::TensorShape(config, role);
       if (role != model::Role::kGate) {
         linear.rank = rank;
-        linear.rank_padded = (rank + 31) / 32 * 32;
-        const auto a = RandomWeights(WeightFormat::kW8, linear.rank_padded, cols,
+        const auto a = RandomWeights(WeightFormat::kW8, rank, cols,
                                      UnitMagnitude(WeightFormat::kW8, cols), random);
         linear.a.assign(a.begin(), a.end());
-        const auto b = RandomWeights(WeightFormat::kW8, rows, linear.rank_padded,
+        const auto b = RandomWeights(WeightFormat::kW8, rows, rank,
                                      0.3 * UnitMagnitude(WeightFormat::kW8, rank), random);
         linear.b.assign(b.begin(), b.end());
-        std::vector<float> padded(static_cast<size_t>(linear.rank_padded));
         linear.a_float.resize(static_cast<size_t>(rank * cols));
-        for (int64_t row = 0; row < linear.rank_padded; ++row) {
-          const auto tile_bytes = static_cast<size_t>(numerics::TileBytes(WeightFormat::kW8, cols));
-          if (row < rank) {
-            numerics::DequantizeRow(
-                linear.ViewA(cols), row,
-                std::span(linear.a_float)
-                    .subspan(static_cast<size_t>(row * cols), static_cast<size_t>(cols)));
-          } else {  // padding of the rank is zero
-            numerics::PackRowScale(
-                std::span(linear.a).subspan(
-                    static_cast<size_t>(row / numerics::kTileRows) * tile_bytes, tile_bytes),
-                row % numerics::kTileRows, {});
-          }
+        for (int64_t row = 0; row < rank; ++row) {
+          numerics::DequantizeRow(
+              linear.ViewA(cols), row,
+              std::span(linear.a_float)
+                  .subspan(static_cast<size_t>(row * cols), static_cast<size_t>(cols)));
         }
+        linear.b_float.resize(static_cast<size_t>(rows * rank));
         for (int64_t row = 0; row < rows; ++row) {
-          numerics::DequantizeRow(linear.ViewB(rows), row, padded);
-          linear.b_float.insert(linear.b_float.end(), padded.begin(), padded.begin() + rank);
+          numerics::DequantizeRow(
+              linear.ViewB(rows), row,
+              std::span(linear.b_float)
+                  .subspan(static_cast<size_t>(row * rank), static_cast<size_t>(rank)));
         }
         weights->size_bytes += linear.a.size() + linear.b.size();
       }

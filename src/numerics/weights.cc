@@ -1,5 +1,6 @@
 #include "numerics/weights.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -136,7 +137,8 @@ Status Validate(const LevelTables& tables) {
 
 int64_t WeightBytes(WeightFormat format, int64_t rows, int64_t cols) {
   if (IsTiled(format)) {
-    return TileCount(rows) * TileBytes(format, cols);
+    const int64_t missing = GroupCount(cols) * kGroup - StoredColumns(format, cols);
+    return TileCount(rows) * TileBytes(format, cols) + missing * GroupCodeBytes(format) / kGroup;
   }
   return rows * cols * (format == WeightFormat::kF32 ? 4 : 2);
 }
@@ -157,7 +159,8 @@ RowGroup UnpackGroup(const WeightView& view, int64_t row, int64_t group) {
   const std::byte* codes = tile + kTileHeaderBytes + ParamBytes(view.format, view.cols) +
                            group * GroupCodeBytes(view.format);
   RowGroup out;
-  for (int64_t column = 0; column < kGroup; ++column) {
+  const int64_t stored = std::min(kGroup, StoredColumns(view.format, view.cols) - group * kGroup);
+  for (int64_t column = 0; column < stored; ++column) {
     out.codes[static_cast<size_t>(column)] =
         UnpackCode(view.format, codes, column / 4, LaneByte(lane_row, column));
   }
@@ -203,7 +206,8 @@ void PackGroup(WeightFormat format, int64_t cols, std::span<std::byte> tile, int
   const int64_t params = kTileHeaderBytes + group * GroupParamBytes(format);
   const int64_t codes =
       kTileHeaderBytes + ParamBytes(format, cols) + group * GroupCodeBytes(format);
-  for (int64_t column = 0; column < kGroup; ++column) {
+  const int64_t stored = std::min(kGroup, StoredColumns(format, cols) - group * kGroup);
+  for (int64_t column = 0; column < stored; ++column) {
     const int64_t vector = column / 4;
     const int64_t lane = LaneByte(row_in_tile, column);
     const int code = values.codes[static_cast<size_t>(column)];

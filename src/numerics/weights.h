@@ -92,10 +92,18 @@ constexpr int64_t GroupParamBytes(WeightFormat format) {
 constexpr int64_t ParamBytes(WeightFormat format, int64_t cols) {
   return (GroupCount(cols) * GroupParamBytes(format) + 63) / 64 * 64;
 }
-constexpr int64_t TileBytes(WeightFormat format, int64_t cols) {
-  return kTileHeaderBytes + ParamBytes(format, cols) + GroupCount(cols) * GroupCodeBytes(format);
+// Columns that have codes. W8, whose columns stand apart, keeps half a group where that is enough:
+// adapters of rank 16 are common, and are as many bytes as they have weights.
+constexpr int64_t StoredColumns(WeightFormat format, int64_t cols) {
+  const int64_t unit = format == WeightFormat::kW8 ? kGroup / 2 : kGroup;
+  return (cols + unit - 1) / unit * unit;
 }
-// Bytes of a whole matrix, in any format.
+constexpr int64_t TileBytes(WeightFormat format, int64_t cols) {
+  return kTileHeaderBytes + ParamBytes(format, cols) +
+         StoredColumns(format, cols) * GroupCodeBytes(format) / kGroup;
+}
+// Bytes of a whole matrix, in any format. Behind half a group stand as many bytes again, once: a
+// kernel may read whole groups, for what it reads too much meets inputs that are zero.
 int64_t WeightBytes(WeightFormat format, int64_t rows, int64_t cols);
 
 // A matrix in memory that someone else owns. `data` holds WeightBytes().

@@ -195,6 +195,9 @@ RC_GTEST_PROP(WeightsProperty, RandomMatricesRoundTrip, ()) {
       const size_t tile = static_cast<size_t>(row / kTileRows) * tile_bytes;
       PackGroup(format, cols, std::span(bytes).subspan(tile, tile_bytes), row % kTileRows, group,
                 values);
+      const auto stored = static_cast<size_t>(StoredColumns(format, cols) - group * kGroup);
+      std::fill(values.codes.begin() + std::min(stored, values.codes.size()), values.codes.end(),
+                int8_t{0});
       groups.push_back(values);
     }
   }

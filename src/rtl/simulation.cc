@@ -128,7 +128,7 @@ Status BuildSimulation(const fs::path& folder, bool observed) {
 
 Status CheckAdapter(const plan::Fabric& fabric, const engine::AdapterWeights& adapter) {
   for (const engine::AdapterLinear& linear : adapter.linears) {
-    if (linear.rank_padded > fabric.rank) {
+    if (linear.padded_rank() > fabric.rank) {
       return Fail(ErrorCode::kInvalidArgument,
                   "adapter \"{}\": rank {} is above the {} of the chip's adapter memory; "
                   "`etch rtl --adapter-rank` makes it larger",
@@ -280,14 +280,14 @@ Result<AdapterWords> LayOutAdapter(const plan::HardwarePlan& plan,
     for (int64_t word = 0; word < a.codes.size(); ++word) {
       put(a.codes, place.a_words + word, 8, words.codes, word);
     }
-    for (int64_t row = 0; row < linear.rank_padded; ++row) {
+    for (int64_t row = 0; row < linear.rank; ++row) {
       put(a.rows, place.a_rows + row, 1, words.rows, row);
     }
     // B: each tile of rows has the chip's rank of columns.
     for (int64_t word = 0; word < b.codes.size(); ++word) {
       put(b.codes,
-          place.b_words + word / linear.rank_padded * fabric.rank + word % linear.rank_padded, 8,
-          words.codes, word);
+          place.b_words + word / linear.padded_rank() * fabric.rank + word % linear.padded_rank(),
+          8, words.codes, word);
     }
     for (int64_t row = 0; row < b.rows.size(); ++row) {
       put(b.rows, place.b_rows + row, 1, words.rows, row);

@@ -1,7 +1,6 @@
 // The codes are written straight into the W8 layout (numerics/weights.h), because packing them one
-// by one would take a minute for fifteen adapters of an 8B model. With rank 16, the first tile of A
-// holds all of its rows and the other is padding; of the 32 columns of B the first 16 count, which
-// are the first half of every group.
+// by one would take a minute for fifteen adapters of an 8B model. With rank 16 nothing of it is
+// padding.
 
 #include "cli/bench/random_adapter.h"
 
@@ -18,8 +17,8 @@ namespace {
 using engine::AdapterLinear;
 using numerics::WeightFormat;
 
-constexpr int64_t kPaddedRank = numerics::kGroup;
-static_assert(kRandomAdapterRank == numerics::kTileRows && kPaddedRank == 2 * kRandomAdapterRank);
+static_assert(kRandomAdapterRank == numerics::kTileRows);
+static_assert(numerics::StoredColumns(WeightFormat::kW8, kRandomAdapterRank) == kRandomAdapterRank);
 
 // SplitMix64: eight codes a step.
 class Codes {
@@ -43,25 +42,20 @@ class Codes {
   uint64_t state_;
 };
 
-// Makes `data` a W8 (rows, cols) in which every row below `used_rows` has the scale `scale` and
-// random codes in the first `used_bytes` bytes of each group.
-void FillW8(int64_t rows, int64_t cols, int64_t used_rows, int64_t used_bytes, double scale,
-            Codes& random, engine::StreamedBytes& data) {
-  const int64_t group_bytes = numerics::GroupCodeBytes(WeightFormat::kW8);
+// Makes `data` a W8 (rows, cols) of random codes whose rows have the scale `scale`.
+void FillW8(int64_t rows, int64_t cols, double scale, Codes& random, engine::StreamedBytes& data) {
   const int64_t tile_bytes = numerics::TileBytes(WeightFormat::kW8, cols);
   data.resize(static_cast<size_t>(numerics::WeightBytes(WeightFormat::kW8, rows, cols)));
   const numerics::Scale16 scale16 = numerics::ToScale16(scale);
-  for (int64_t first = 0; first < used_rows; first += numerics::kTileRows) {
+  for (int64_t first = 0; first < rows; first += numerics::kTileRows) {
     const auto tile =
         std::span(data).subspan(static_cast<size_t>(first / numerics::kTileRows * tile_bytes),
                                 static_cast<size_t>(tile_bytes));
-    const int64_t lanes = std::min(numerics::kTileRows, used_rows - first);
+    const int64_t lanes = std::min(numerics::kTileRows, rows - first);
     for (int64_t lane = 0; lane < lanes; ++lane) {
       numerics::PackRowScale(tile, lane, scale16);
     }
-    for (int64_t offset = numerics::kTileHeaderBytes; offset < tile_bytes; offset += group_bytes) {
-      random.Fill(tile.subspan(static_cast<size_t>(offset), static_cast<size_t>(used_bytes)));
-    }
+    random.Fill(tile.subspan(numerics::kTileHeaderBytes));
   }
 }
 
@@ -79,10 +73,12 @@ void AddFloats(AdapterLinear& linear, int64_t rows, int64_t cols) {
         std::span(linear.a_float)
             .subspan(static_cast<size_t>(row * cols), static_cast<size_t>(cols)));
   }
-  std::vector<float> padded(static_cast<size_t>(linear.rank_padded));
+  linear.b_float.resize(static_cast<size_t>(rows * linear.rank));
   for (int64_t row = 0; row < rows; ++row) {
-    numerics::DequantizeRow(linear.ViewB(rows), row, padded);
-    linear.b_float.insert(linear.b_float.end(), padded.begin(), padded.begin() + linear.rank);
+    numerics::DequantizeRow(
+        linear.ViewB(rows), row,
+        std::span(linear.b_float)
+            .subspan(static_cast<size_t>(row * linear.rank), static_cast<size_t>(linear.rank)));
   }
 }
 
@@ -92,8 +88,8 @@ uint64_t RandomAdapterBytes(const model::Config& config) {
   int64_t bytes = 0;
   for (const model::Role role : model::kBlockLinears) {
     const auto [rows, cols] = model::TensorShape(config, role);
-    bytes += numerics::WeightBytes(WeightFormat::kW8, kPaddedRank, cols) +
-             numerics::WeightBytes(WeightFormat::kW8, rows, kPaddedRank);
+    bytes += numerics::WeightBytes(WeightFormat::kW8, kRandomAdapterRank, cols) +
+             numerics::WeightBytes(WeightFormat::kW8, rows, kRandomAdapterRank);
   }
   return static_cast<uint64_t>(bytes * config.n_layers);
 }
@@ -107,18 +103,14 @@ std::shared_ptr<const engine::AdapterWeights> MakeRandomAdapter(const model::Con
   weights->Reset(config);
   for (AdapterLinear& linear : weights->linears) {
     linear.rank = kRandomAdapterRank;
-    linear.rank_padded = kPaddedRank;
   }
   weights->Reserve(config);
-  const int64_t group_bytes = numerics::GroupCodeBytes(WeightFormat::kW8);
   for (int64_t layer = 0; layer < config.n_layers; ++layer) {
     for (const model::Role role : model::kBlockLinears) {
       const auto [rows, cols] = model::TensorShape(config, role);
       AdapterLinear& linear = weights->Linear(layer, role);
-      FillW8(kPaddedRank, cols, kRandomAdapterRank, group_bytes, ScaleFor(1.0, cols), random,
-             linear.a);
-      FillW8(rows, kPaddedRank, rows, group_bytes / 2, ScaleFor(0.05, kRandomAdapterRank), random,
-             linear.b);
+      FillW8(kRandomAdapterRank, cols, ScaleFor(1.0, cols), random, linear.a);
+      FillW8(rows, kRandomAdapterRank, ScaleFor(0.05, kRandomAdapterRank), random, linear.b);
       if (with_floats) {
         AddFloats(linear, rows, cols);
       }

@@ -19,21 +19,6 @@ int64_t ReadBytes(const WeightView& view, int64_t columns) {
   return numerics::WeightBytes(view.format, view.rows, view.cols) * columns;
 }
 
-// A without its padding rows: what is computed of it.
-WeightView ReducingView(const AdapterLinear& linear, int64_t cols) {
-  WeightView view = linear.ViewA(cols);
-  view.rows = linear.rank;
-  return view;
-}
-
-// B without its padding columns: where they leave whole registers empty, a kernel need not read
-// those.
-WeightView ExpandingView(const AdapterLinear& linear, int64_t rows) {
-  WeightView view = linear.ViewB(rows);
-  view.cols = linear.rank;
-  return view;
-}
-
 }  // namespace
 
 void LinearPhase::Run(std::span<const Projection> projections, int64_t layer,
@@ -99,7 +84,7 @@ void LinearPhase::Reduce(std::span<const Projection> projections, int64_t layer,
     if (linear.rank == 0) {
       continue;
     }
-    const WeightView view = ReducingView(linear, inputs.width());
+    const WeightView view = linear.ViewA(inputs.width());
     auto* reduced = memory.As<int32_t>(count * linear.rank);
     kernels_.multiply(view, *own, 0, numerics::TileCount(view.rows), reduced, linear.rank);
     InputPanel& panel = group.reduced[which];
@@ -134,8 +119,7 @@ void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t lay
       const int64_t wanted = kItemsPerShare * std::ssize(plan.group(index).uses);
       const int64_t parts = std::min(count, (wanted + uses - 1) / uses);
       for (int64_t part = 0; part < parts; ++part) {
-        items_.push_back(
-            {index, first + count * part / parts, first + count * (part + 1) / parts});
+        items_.push_back({index, first + count * part / parts, first + count * (part + 1) / parts});
       }
     }
   }
@@ -164,7 +148,7 @@ void LinearPhase::AddPlain(std::span<const Projection> projections, int64_t laye
       for (const AdapterUse& use : group.uses) {
         out.push_back({projection.out + use.column * projection.weights.rows, use.weight_q16});
       }
-      kernels_.multiply_add(ExpandingView(linear, projection.weights.rows), group.reduced[which],
+      kernels_.multiply_add(linear.ViewB(projection.weights.rows), group.reduced[which],
                             std::max<int64_t>(begin, 0), std::min(end, tiles), out);
     }
     begin -= tiles;
@@ -200,7 +184,7 @@ void LinearPhase::AddStacked(std::span<const Projection> projections, int64_t la
     if (linear.rank == 0) {
       continue;
     }
-    WeightView view = ExpandingView(linear, all_rows);
+    WeightView view = linear.ViewB(all_rows);
     view.data += tile * numerics::TileBytes(view.format, view.cols);
     view.rows = rows;
     auto* deltas = delta_memory.As<int32_t>(std::ssize(group.uses) * kTileRows);

@@ -172,7 +172,7 @@ Vector ReferenceBackend::Linear(const Column& column, Role role, int64_t layer,
     if (adapter.rank == 0) {
       continue;
     }
-    Vector reduced = Sized(adapter.rank_padded);
+    Vector reduced = Sized(adapter.padded_rank());
     numerics::MultiplyMatrix(adapter.ViewA(cols), x, reduced);
     Observe(VectorKind::kAdapterA, reduced);
     Activation quantized;
