@@ -18,8 +18,8 @@ namespace etch::engine {
 
 using StreamedBytes = std::vector<std::byte, HugePageAllocator<std::byte>>;
 
-// y += B · (A · x) of one linear layer.
-struct AdapterLinear {
+// y += B · (A · x) of one linear layer. What a pass asks of it is one cache line.
+struct alignas(64) AdapterLinear {
   int64_t rank = 0;            // 0: this layer is not adapted
   StreamedBytes a;             // W8 (rank, cols)
   StreamedBytes b;             // W8 (rows, rank), scaling folded in

@@ -11,16 +11,12 @@
 
 #include "engine/backend.h"
 #include "engine/cpu/input_panel.h"
+#include "engine/cpu/kernels.h"
 
 namespace etch::engine {
 
 // The most linear layers that share one input: wq, wk, wv.
 inline constexpr size_t kMaxProjections = 3;
-
-struct AdapterUse {
-  int64_t column = 0;
-  int32_t weight_q16 = 0;
-};
 
 // One adapter of a pass, with the columns that run it alone or those that run others too.
 struct AdapterGroup {

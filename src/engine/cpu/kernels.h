@@ -46,10 +46,22 @@ constexpr int64_t AttendScratchBytes(int64_t visible, int64_t heads, int64_t val
   return (KeyTiles(visible) + 1) * kKeyTile * heads * 4 + heads * value_channels * 8 + 8192;
 }
 
-// A column of a panel and where its product goes: rows that stand together.
-struct WeightedOut {
+// A column of a pass that runs an adapter, and with which weight (numerics::WeighDelta).
+struct AdapterUse {
+  int64_t column = 0;
+  int32_t weight_q16 = 0;
+};
+
+// Where the columns of a panel are added: column i to the rows at y + uses[i].column * stride.
+struct AddedTo {
   int32_t* y = nullptr;
-  int32_t weight_q16 = 0;  // numerics::WeighDelta
+  int64_t stride = 0;
+  std::span<const AdapterUse> uses;
+
+  int32_t* Rows(int64_t index) const {
+    return y + uses[static_cast<size_t>(index)].column * stride;
+  }
+  int32_t weight_q16(int64_t index) const { return uses[static_cast<size_t>(index)].weight_q16; }
 };
 
 struct KernelSet {
@@ -73,9 +85,9 @@ struct KernelSet {
   // out = sat(a + b).
   void (*add)(const int32_t* a, const int32_t* b, int64_t count, int32_t* out);
   // Adds what an adapter gives: for every row of tiles [tile_begin, tile_end) and every column of
-  // the panel, y[row] = sat(y[row] + numerics::WeighDelta(product, weight_q16)).
+  // the panel, rows[row] = sat(rows[row] + numerics::WeighDelta(product, weight_q16)).
   void (*multiply_add)(const numerics::WeightView& weights, const InputPanel& inputs,
-                       int64_t tile_begin, int64_t tile_end, std::span<const WeightedOut> out);
+                       int64_t tile_begin, int64_t tile_end, const AddedTo& to);
   void (*attend)(const AttendTask& task);
 };
 

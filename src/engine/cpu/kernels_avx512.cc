@@ -15,11 +15,11 @@ namespace {
 #include "engine/cpu/vector_ops-inl.h"
 
 void MultiplyAdd(const numerics::WeightView& weights, const InputPanel& inputs, int64_t tile_begin,
-                 int64_t tile_end, std::span<const WeightedOut> out) {
+                 int64_t tile_end, const AddedTo& to) {
   if (IsOneGroup(weights, inputs)) {
-    MultiplyAddGroup(weights, inputs, tile_begin, tile_end, out);
+    MultiplyAddGroup(weights, inputs, tile_begin, tile_end, to);
   } else {
-    MultiplyAdd<Multiply>(weights, inputs, tile_begin, tile_end, out);
+    MultiplyAdd<Multiply>(weights, inputs, tile_begin, tile_end, to);
   }
 }
 

@@ -12,7 +12,7 @@ void Multiply(const numerics::WeightView& weights, const InputPanel& inputs, int
 // KernelSet::multiply_add where `inputs` are A8 and `weights` W8 of at most 32 columns: an
 // adapter's B of a rank to 32.
 void MultiplyAddGroup(const numerics::WeightView& weights, const InputPanel& inputs,
-                      int64_t tile_begin, int64_t tile_end, std::span<const WeightedOut> out);
+                      int64_t tile_begin, int64_t tile_end, const AddedTo& to);
 inline bool IsOneGroup(const numerics::WeightView& weights, const InputPanel& inputs) {
   return weights.format == numerics::WeightFormat::kW8 && weights.cols <= numerics::kGroup &&
          inputs.format() == numerics::ActivationFormat::kA8;

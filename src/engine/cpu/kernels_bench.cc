@@ -94,13 +94,13 @@ void MultiplyAdd(benchmark::State& state, const KernelSet* kernels, int64_t colu
   panel.Reset(ActivationFormat::kA8, kRank, columns);
   const Vector<int32_t> values = RandomValues(kRank, 18);
   Vector<int32_t> y(static_cast<size_t>(columns * kDim));
-  std::vector<WeightedOut> out;
+  std::vector<AdapterUse> uses;
   for (int64_t column = 0; column < columns; ++column) {
     kernels->quantize(values.data(), column, panel);
-    out.push_back({y.data() + column * kDim, 1 << 16});
+    uses.push_back({column, 1 << 16});
   }
   for (auto _ : state) {
-    kernels->multiply_add(view, panel, 0, numerics::TileCount(kDim), out);
+    kernels->multiply_add(view, panel, 0, numerics::TileCount(kDim), {y.data(), kDim, uses});
     benchmark::ClobberMemory();
   }
   state.counters["weights"] = Rate(kDim * kRank);

@@ -156,13 +156,14 @@ void ExpectAdded(const KernelSet& kernels, const numerics::WeightView& view,
           numerics::Saturate32(base + numerics::WeighDelta(product[row], weight));
     }
   }
-  std::vector<WeightedOut> out;
-  for (size_t column = 0; column < inputs.size(); ++column) {
-    out.push_back({y.data() + column * stride, weight});
+  std::vector<AdapterUse> uses;
+  for (int64_t column = 0; column < std::ssize(inputs); ++column) {
+    uses.push_back({column, weight});
   }
+  const AddedTo to{y.data(), static_cast<int64_t>(stride), uses};
   const int64_t tiles = numerics::TileCount(view.rows);
-  kernels.multiply_add(view, panel, 0, tiles / 3, out);
-  kernels.multiply_add(view, panel, tiles / 3, tiles, out);
+  kernels.multiply_add(view, panel, 0, tiles / 3, to);
+  kernels.multiply_add(view, panel, tiles / 3, tiles, to);
   EXPECT_EQ(y, expected) << view.rows << " x " << view.cols << ", " << inputs.size() << ", weight "
                          << weight << ", " << bits << " bits";
 }

@@ -138,18 +138,14 @@ void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t lay
 
 void LinearPhase::AddPlain(std::span<const Projection> projections, int64_t layer,
                            const AdapterGroup& group, int64_t begin, int64_t end) {
-  thread_local std::vector<WeightedOut> out;
   for (size_t which = 0; which < projections.size(); ++which) {
     const Projection& projection = projections[which];
     const AdapterLinear& linear = group.weights->Linear(layer, projection.role);
     const int64_t tiles = numerics::TileCount(projection.weights.rows);
     if (linear.rank > 0 && begin < tiles && end > 0) {
-      out.clear();
-      for (const AdapterUse& use : group.uses) {
-        out.push_back({projection.out + use.column * projection.weights.rows, use.weight_q16});
-      }
       kernels_.multiply_add(linear.ViewB(projection.weights.rows), group.reduced[which],
-                            std::max<int64_t>(begin, 0), std::min(end, tiles), out);
+                            std::max<int64_t>(begin, 0), std::min(end, tiles),
+                            {projection.out, projection.weights.rows, group.uses});
     }
     begin -= tiles;
     end -= tiles;

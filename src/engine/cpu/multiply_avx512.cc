@@ -50,8 +50,8 @@ constexpr int kRows = 16;
 // distance.
 constexpr int64_t kAheadBytes = 49152;
 constexpr int64_t kAheadInTileBytes = 4096;
-// An adapter's B, of which half or more of each tile is padding that no hardware knows to skip.
-constexpr int64_t kAheadTiles = 8;
+// Tiles of an adapter's B; at rank 16 8 KB, twice the memory's delay at the speed of the kernel.
+constexpr int64_t kAheadTiles = 24;
 // Columns whose y an adapter's B is added to together: as many streams as hardware follows.
 constexpr int64_t kAddedColumns = 8;
 
@@ -64,20 +64,22 @@ struct LevelLookup {
   __m512i split;  // code in bits 1-3, table in bit 0
 };
 
+// Made anew for every call of a kernel, which may be two tiles of a small model.
 LevelLookup MakeLookup(const numerics::LevelTables& tables) {
-  alignas(64) std::array<uint8_t, 64> low;
-  alignas(64) std::array<uint8_t, 64> high;
-  alignas(64) std::array<uint8_t, 64> split;
-  for (size_t index = 0; index < 64; ++index) {
-    const auto level = [&](size_t table, size_t code) {
-      return static_cast<uint8_t>(tables.levels[table][code] + 32);
-    };
-    low[index] = level((index >> 3) & 1, index & 7);
-    high[index] = level((index >> 2) & 1, index >> 3);
-    split[index] = level(index & 1, (index >> 1) & 7);
-  }
-  return {_mm512_load_si512(low.data()), _mm512_load_si512(high.data()),
-          _mm512_load_si512(split.data())};
+  static_assert(sizeof tables.levels == 16);
+  __m128i bytes;
+  std::memcpy(&bytes, tables.levels.data(), sizeof bytes);
+  // Byte 8 · table + code.
+  const __m512i levels = _mm512_broadcast_i32x4(_mm_add_epi8(bytes, _mm_set1_epi8(32)));
+  const auto eight = [](int64_t first) { return first * 0x0101010101010101; };
+  // Of index i: 8 · (i >> 2 & 1) + (i >> 3), and 8 · (i & 1) + (i >> 1 & 7).
+  const __m512i table_at_2 = _mm512_set1_epi64(0x0808080800000000);
+  const __m512i codes =
+      _mm512_set_epi64(eight(7), eight(6), eight(5), eight(4), eight(3), eight(2), eight(1), 0);
+  const __m512i split =
+      _mm512_broadcast_i32x4(_mm_set_epi64x(0x0f070e060d050c04, 0x0b030a0209010800));
+  return {levels, _mm512_permutexvar_epi8(_mm512_or_si512(table_at_2, codes), levels),
+          _mm512_permutexvar_epi8(split, levels)};
 }
 
 // mask ? a : b, bit by bit.
@@ -504,7 +506,7 @@ ETCH_INLINE __m512i AddSaturated(__m512i y, __m512i delta) {
 template <int kUsed>
 void MultiplyAddTiles(const Matrix& matrix, const W8& format, const InputPanel& inputs,
                       int64_t tile_begin, int64_t tile_end, int64_t begin, int64_t end,
-                      std::span<const WeightedOut> out) {
+                      AddedTo to) {
   constexpr int64_t kRecord = RecordBytes(ActivationFormat::kA8);
   const int to_exponent = matrix.result_shift - inputs.point() + numerics::kPoint;
   const __m512i one = _mm512_set1_epi32(1);
@@ -542,11 +544,10 @@ void MultiplyAddTiles(const Matrix& matrix, const W8& format, const InputPanel& 
         TileEnd(header, rows).Store(sums, inputs.max_shift(column) + to_exponent, values.data());
         delta = _mm512_load_si512(values.data());
       }
-      const WeightedOut& to = out[static_cast<size_t>(column)];
-      int32_t* at = to.y + tile * kRows;
+      int32_t* at = to.Rows(column) + tile * kRows;
+      const int32_t weight = to.weight_q16(column);
       const __m512i y = _mm512_maskz_loadu_epi32(mask, at);
-      const __m512i sum =
-          to.weight_q16 == 1 << 16 ? AddSaturated(y, delta) : AddWeighed(y, delta, to.weight_q16);
+      const __m512i sum = weight == 1 << 16 ? AddSaturated(y, delta) : AddWeighed(y, delta, weight);
       _mm512_mask_storeu_epi32(at, mask,
                                _mm512_max_epi32(sum, _mm512_set1_epi32(-numerics::kMax32)));
     }
@@ -608,7 +609,7 @@ void Multiply(const WeightView& weights, const InputPanel& inputs, int64_t tile_
 }
 
 void MultiplyAddGroup(const WeightView& weights, const InputPanel& inputs, int64_t tile_begin,
-                      int64_t tile_end, std::span<const WeightedOut> out) {
+                      int64_t tile_end, const AddedTo& to) {
   const Matrix matrix(weights, inputs.format());
   const W8 format(weights);
   constexpr int kHalf = kVectors / 2;  // a register holds four columns
@@ -616,7 +617,7 @@ void MultiplyAddGroup(const WeightView& weights, const InputPanel& inputs, int64
       weights.cols <= 4 * kHalf ? MultiplyAddTiles<kHalf> : MultiplyAddTiles<kVectors>;
   for (int64_t column = 0; column < inputs.columns(); column += kAddedColumns) {
     add_tiles(matrix, format, inputs, tile_begin, tile_end, column,
-              std::min(column + kAddedColumns, inputs.columns()), out);
+              std::min(column + kAddedColumns, inputs.columns()), to);
   }
 }
 

@@ -247,7 +247,7 @@ inline void AddWeighted(const int32_t* delta, int32_t weight_q16, int64_t count,
 // A product and an addition, some tiles at a time; kMultiply is the set's own.
 template <auto kMultiply>
 void MultiplyAdd(const numerics::WeightView& weights, const InputPanel& inputs, int64_t tile_begin,
-                 int64_t tile_end, std::span<const WeightedOut> out) {
+                 int64_t tile_end, const AddedTo& to) {
   constexpr int64_t kTiles = 8;
   constexpr int64_t kStride = kTiles * numerics::kTileRows;
   int32_t* deltas = ThreadProducts(inputs.columns() * kStride);
@@ -262,8 +262,7 @@ void MultiplyAdd(const numerics::WeightView& weights, const InputPanel& inputs, 
     const int64_t last_row = tiles * numerics::kTileRows;
     const int64_t rows = part.rows < last_row ? part.rows : last_row;
     for (int64_t column = 0; column < inputs.columns(); ++column) {
-      const WeightedOut& to = out[static_cast<size_t>(column)];
-      AddWeighted(deltas + column * kStride, to.weight_q16, rows, to.y + first);
+      AddWeighted(deltas + column * kStride, to.weight_q16(column), rows, to.Rows(column) + first);
     }
   }
 }
