@@ -32,10 +32,8 @@ namespace {
 constexpr std::chrono::microseconds kSpin{60};
 constexpr int64_t kChunksPerThread = 16;
 
-void Pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
+int64_t ChunkLength(int64_t grains, int64_t threads) {
+  return std::max<int64_t>(1, grains / (kChunksPerThread * threads));
 }
 
 // Watches until `done`; false when kSpin has passed.
@@ -158,6 +156,13 @@ ThreadPool::~ThreadPool() {
   }
 }
 
+int64_t ThreadPool::PartLength(int64_t length) const {
+  while (length % ChunkLength(length * threads(), threads()) != 0) {
+    ++length;
+  }
+  return length;
+}
+
 int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()) + 1; }
 
 void ThreadPool::Run(int64_t count, int64_t grain, const Call& call) {
@@ -171,7 +176,7 @@ void ThreadPool::Run(int64_t count, int64_t grain, const Call& call) {
     return;
   }
   const int64_t grains = (count - 1) / grain + 1;
-  const int64_t chunk = std::max<int64_t>(1, grains / (kChunksPerThread * threads())) * grain;
+  const int64_t chunk = ChunkLength(grains, threads()) * grain;
   const int64_t chunks = (count - 1) / chunk + 1;
   state.loop = {call, count, chunk};
   state.left.store(chunks, std::memory_order_relaxed);

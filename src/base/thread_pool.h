@@ -9,6 +9,13 @@
 
 namespace etch {
 
+// Between two looks at what another thread is about to write.
+inline void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
 class ThreadPool {
  public:
   // `threads` ≥ 1 counts the calling thread; 0 means one for each processor that this process may
@@ -19,6 +26,10 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const;
+
+  // The smallest number from `length` on for which a loop over threads() times as many items gives
+  // each thread exactly that many in a row as its own, those that it runs first and in order.
+  int64_t PartLength(int64_t length) const;
 
   // Calls body(begin, end) on disjoint ranges that cover [0, count), each a multiple of `grain`
   // long but the last, and returns when all are done. `grain` ≥ 1. `body` must not throw. Not

@@ -56,6 +56,22 @@ TEST(ThreadPool, VisitsEveryIndexOnceForAllThreadsCountsAndGrains) {
   }
 }
 
+TEST(ThreadPool, RangesStayWithinPartsOfTheLengthItGives) {
+  for (const int threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    for (int64_t wanted = 1; wanted < 300; wanted += 7) {
+      const int64_t length = pool.PartLength(wanted);
+      EXPECT_GE(length, wanted);
+      EXPECT_LE(length, wanted + 64);
+      for (const auto& [begin, end] : Visit(pool, threads * length, 1).ranges) {
+        // One thread takes all at once.
+        EXPECT_TRUE(threads == 1 || begin / length == (end - 1) / length)
+            << begin << " to " << end << ", parts of " << length;
+      }
+    }
+  }
+}
+
 TEST(ThreadPool, DoesNothingForAnEmptyLoop) {
   ThreadPool pool(2);
   const auto fail = [](int64_t, int64_t) { FAIL() << "called"; };

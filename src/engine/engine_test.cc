@@ -244,6 +244,46 @@ TEST(Engine, ABatchGivesEachSessionWhatItGetsAlone) {
   }
 }
 
+// Many passes, because what waits for what depends on the moment.
+TEST(Engine, AnyMixOfAdaptersGivesWhatEachGetsAlone) {
+  const model::Config config = OddConfig();
+  const auto image = RandomImage(config, 17);
+  const std::vector<TokenId> tokens = SomeTokens(config, 30);
+  const auto one = RandomAdapter(config, 16, 18);
+  const auto two = RandomAdapter(config, 40, 19);
+  const auto three = RandomAdapter(config, 5, 20);
+  const std::vector<std::vector<ActiveAdapter>> settings = {
+      {{one}},         {}, {{two}}, {{one}, {two, -(1 << 15)}}, {{three}}, {{one, 1 << 14}},
+      {{two}, {three}}};
+  const std::vector<size_t> lengths = {1, 3, 17, 2, 1, 9, 1};
+  const auto reference = MakeEngine(*image, BackendKind::kReference);
+  std::vector<Logits> expected;
+  for (size_t index = 0; index < settings.size(); ++index) {
+    const auto end = tokens.begin() + static_cast<std::ptrdiff_t>(lengths[index]);
+    expected.push_back(AllLogits(*reference, {tokens.begin(), end}, 30, settings[index]).back());
+  }
+  for (const int threads : {1, 2, 3, 7}) {
+    const auto engine = MakeEngine(*image, BackendKind::kCpu, threads);
+    std::vector<std::unique_ptr<Session>> sessions;
+    std::vector<Step> steps;
+    for (size_t index = 0; index < settings.size(); ++index) {
+      sessions.push_back(MakeSession(*engine, settings[index]));
+      steps.push_back({sessions[index].get(), std::span(tokens).first(lengths[index])});
+    }
+    for (int pass = 0; pass < 30; ++pass) {
+      for (const auto& session : sessions) {
+        session->Truncate(0);
+      }
+      ASSERT_TRUE(engine->Forward(steps));
+      for (size_t index = 0; index < settings.size(); ++index) {
+        const std::span<const int32_t> logits = sessions[index]->logits();
+        ASSERT_EQ(Logits(logits.begin(), logits.end()), expected[index])
+            << threads << " threads, session " << index << ", pass " << pass;
+      }
+    }
+  }
+}
+
 TEST(Engine, TruncateForgets) {
   const model::Config config = OddConfig();
   const auto image = RandomImage(config, 9);

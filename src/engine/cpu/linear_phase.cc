@@ -1,10 +1,19 @@
-// The adapters' part of y = base + Σ round(B · A8(A · x) · weight) needs x only for its first half,
-// so A · x and its A8 are made in the same loop as the base. B · u and the addition are a second
-// loop.
+// The adapters' part of y = base + Σ round(B · A8(A · x) · weight) has two steps: A · x and its A8,
+// which need the inputs alone, and B · u with the addition, which needs A8 and the rows of the
+// base. All of it is one parallel loop, for a second one would cost a small model as much as the
+// adapter. Each thread's share of the items is
+//
+//   A · x of some adapters | two tiles of the base at a time | B · u of all adapters on those tiles
+//
+// so that B is added to rows that lie in the thread's own caches, one adapter after the other. What
+// an item waits for has then nearly always been done: A · x that nobody has begun it does itself,
+// and what others have begun ends soon, because A · x and the base wait for nothing. So no thread
+// waits for one that has not come back from sleep.
 
 #include "engine/cpu/linear_phase.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "numerics/linear.h"
 
@@ -15,8 +24,24 @@ using numerics::ActivationFormat;
 using numerics::kTileRows;
 using numerics::WeightView;
 
+// What an adapter's column is worth in ForWorth: more than all that is not.
+constexpr int64_t kReadBytesOfAUse = 16 << 10;
+
 int64_t ReadBytes(const WeightView& view, int64_t columns) {
   return numerics::WeightBytes(view.format, view.rows, view.cols) * columns;
+}
+
+// For what another thread has begun and will end in microseconds, unless its core is taken away.
+template <class Condition>
+void WaitUntil(const Condition& done) {
+  constexpr int kLooks = 1000;
+  for (int look = 0; !done(); ++look) {
+    if (look < kLooks) {
+      Pause();
+    } else {
+      std::this_thread::yield();
+    }
+  }
 }
 
 }  // namespace
@@ -29,23 +54,123 @@ void LinearPhase::Run(std::span<const Projection> projections, int64_t layer,
     tiles_ += numerics::TileCount(projection.weights.rows);
     bytes += ReadBytes(projection.weights, inputs.columns());
   }
-  // An item is an adapter or two tiles, which kernels take together. Adapters stand evenly between
-  // the tiles, so that each thread has its share of both.
-  const int64_t items = (tiles_ + 1) / 2 + plan.size();
-  const auto adapters_before = [&](int64_t item) {
-    return (item * plan.size() + items - 1) / items;
-  };
-  ForWorth(pool_, items, 1, bytes, [&](int64_t begin, int64_t end) {
-    const int64_t first = adapters_before(begin);
-    const int64_t last = adapters_before(end);
-    for (int64_t index = first; index < last; ++index) {
-      Reduce(projections, layer, inputs, plan.group(index));
-    }
-    MultiplyTiles(projections, inputs, 2 * (begin - first), std::min(2 * (end - last), tiles_));
-  });
-  if (!plan.empty()) {
-    AddDeltas(projections, layer, plan);
+  for (int64_t index = 0; index < plan.plain_groups(); ++index) {
+    bytes += kReadBytesOfAUse * std::ssize(plan.group(index).uses);
   }
+  PlanItems(plan);
+  ForWorth(pool_, std::ssize(items_), 1, bytes, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end;) {
+      index += RunItem(
+          std::span(items_).subspan(static_cast<size_t>(index), static_cast<size_t>(end - index)),
+          projections, layer, inputs, plan);
+    }
+  });
+}
+
+void LinearPhase::PlanItems(const AdapterPlan& plan) {
+  const int64_t pairs = (tiles_ + 1) / 2;
+  const auto shares = std::ssize(shares_);
+  int64_t uses = 0;
+  for (int64_t index = 0; index < plan.plain_groups(); ++index) {
+    uses += std::ssize(plan.group(index).uses);
+  }
+  while (std::ssize(reduced_) < plan.size()) {
+    reduced_.emplace_back();
+  }
+  for (int64_t index = 0; index < plan.size(); ++index) {
+    reduced_[static_cast<size_t>(index)].store(Progress::kNone, std::memory_order_relaxed);
+  }
+  items_.clear();
+  int64_t length = 0;
+  for (int64_t share = 0; share < shares; ++share) {
+    const int64_t first = 2 * (pairs * share / shares);
+    const int64_t last = std::min(2 * (pairs * (share + 1) / shares), tiles_);
+    const int64_t tiles = last - first;
+    const int64_t begin = std::ssize(items_);
+    shares_[static_cast<size_t>(share)].left.store(tiles, std::memory_order_relaxed);
+    for (int64_t index = share; index < plan.size(); index += shares) {
+      items_.push_back({Item::kReduce, share, index, 0, 0});
+    }
+    for (int64_t tile = first; tile < last; tile += 2) {
+      items_.push_back({Item::kBase, share, 0, tile, std::min(tile + 2, last)});
+    }
+    // Several items of an adapter of many columns: none is then long.
+    constexpr int64_t kItemsPerShare = 4;
+    for (int64_t index = 0; index < plan.plain_groups(); ++index) {
+      const int64_t wanted = kItemsPerShare * std::ssize(plan.group(index).uses);
+      const int64_t parts = std::min(tiles, (wanted + uses - 1) / uses);
+      for (int64_t part = 0; part < parts; ++part) {
+        items_.push_back({Item::kAdd, share, index, first + tiles * part / parts,
+                          first + tiles * (part + 1) / parts});
+      }
+    }
+    if (!plan.stacked_columns().empty()) {
+      for (int64_t tile = first; tile < last; ++tile) {
+        items_.push_back({Item::kAddStacked, share, 0, tile, tile + 1});
+      }
+    }
+    ends_[static_cast<size_t>(share)] = std::ssize(items_);
+    length = std::max(length, std::ssize(items_) - begin);
+  }
+  if (!plan.empty()) {
+    Align(pool_.PartLength(length));
+  }
+}
+
+// Puts empty items behind those of each share, so that a share is what a thread has as its own: the
+// first it runs is then nothing that waits.
+void LinearPhase::Align(int64_t length) {
+  items_.resize(shares_.size() * static_cast<size_t>(length));
+  for (int64_t share = std::ssize(shares_) - 1; share >= 0; --share) {
+    const int64_t begin = share > 0 ? ends_[static_cast<size_t>(share - 1)] : 0;
+    const int64_t count = ends_[static_cast<size_t>(share)] - begin;
+    const auto from = items_.begin() + begin;
+    const auto to = items_.begin() + share * length;
+    std::copy_backward(from, from + count, to + count);
+    std::fill(to + count, to + length, Item{});
+  }
+}
+
+// Runs the first of `items`, and tiles of the base that follow it in the same call of the kernel.
+// How many these were.
+int64_t LinearPhase::RunItem(std::span<const Item> items, std::span<const Projection> projections,
+                             int64_t layer, const InputPanel& inputs, AdapterPlan& plan) {
+  const Item& item = items.front();
+  std::atomic<int64_t>& left = shares_[static_cast<size_t>(item.share)].left;
+  const auto wait_for_base = [&left] {
+    WaitUntil([&left] { return left.load(std::memory_order_acquire) == 0; });
+  };
+  switch (item.kind) {
+    case Item::kNothing:
+      return 1;
+    case Item::kReduce:
+      Reduce(projections, layer, inputs, plan, item.group, false);
+      return 1;
+    case Item::kBase: {
+      size_t count = 1;
+      while (count < items.size() && items[count].kind == Item::kBase &&
+             items[count].share == item.share) {
+        ++count;
+      }
+      const int64_t end = items[count - 1].tile_end;
+      MultiplyTiles(projections, inputs, item.tile_begin, end);
+      left.fetch_sub(end - item.tile_begin, std::memory_order_acq_rel);
+      return static_cast<int64_t>(count);
+    }
+    case Item::kAdd:
+      Reduce(projections, layer, inputs, plan, item.group, true);
+      wait_for_base();
+      AddPlain(projections, layer, plan.group(item.group), item.tile_begin, item.tile_end);
+      return 1;
+    case Item::kAddStacked:
+      for (int64_t group = plan.plain_groups(); group < plan.size(); ++group) {
+        Reduce(projections, layer, inputs, plan, group, true);
+      }
+      wait_for_base();
+      AddStacked(projections, layer, plan, item.tile_begin);
+      return 1;
+  }
+  return 1;
 }
 
 void LinearPhase::MultiplyTiles(std::span<const Projection> projections, const InputPanel& inputs,
@@ -61,9 +186,23 @@ void LinearPhase::MultiplyTiles(std::span<const Projection> projections, const I
   }
 }
 
-// u = A8(A · x) of every projection, for the columns of one adapter.
+// u = A8(A · x) of every projection, for the columns of one adapter, unless another thread is at it
+// or has done it; `wait` until it is done.
 void LinearPhase::Reduce(std::span<const Projection> projections, int64_t layer,
-                         const InputPanel& inputs, AdapterGroup& group) {
+                         const InputPanel& inputs, AdapterPlan& plan, int64_t index, bool wait) {
+  std::atomic<Progress>& progress = reduced_[static_cast<size_t>(index)];
+  Progress none = Progress::kNone;
+  if (progress.load(std::memory_order_acquire) == Progress::kNone &&
+      progress.compare_exchange_strong(none, Progress::kBegun, std::memory_order_acquire)) {
+    ReduceGroup(projections, layer, inputs, plan.group(index));
+    progress.store(Progress::kDone, std::memory_order_release);
+  } else if (wait) {
+    WaitUntil([&progress] { return progress.load(std::memory_order_acquire) == Progress::kDone; });
+  }
+}
+
+void LinearPhase::ReduceGroup(std::span<const Projection> projections, int64_t layer,
+                              const InputPanel& inputs, AdapterGroup& group) {
   thread_local InputPanel gathered;
   thread_local AlignedBuffer memory;
   const auto count = static_cast<int64_t>(group.uses.size());
@@ -95,47 +234,7 @@ void LinearPhase::Reduce(std::span<const Projection> projections, int64_t layer,
   }
 }
 
-// y += B · u. Threads take the tiles that they made in the base's loop, whose y lies in their own
-// caches: a thread's share of the rows for one adapter after the other. An item is one adapter's
-// rows of a share, or some of those where it has many columns.
-void LinearPhase::AddDeltas(std::span<const Projection> projections, int64_t layer,
-                            AdapterPlan& plan) {
-  int64_t rows = 0;
-  for (const Projection& projection : projections) {
-    rows += projection.weights.rows;
-  }
-  const int64_t plain = plan.plain_groups();
-  int64_t uses = 0;
-  for (int64_t index = 0; index < plain; ++index) {
-    uses += std::ssize(plan.group(index).uses);
-  }
-  constexpr int64_t kItemsPerShare = 4;
-  const int64_t shares = std::min<int64_t>(pool_.threads(), tiles_);
-  items_.clear();
-  for (int64_t share = 0; share < shares; ++share) {
-    const int64_t first = tiles_ * share / shares;
-    const int64_t count = tiles_ * (share + 1) / shares - first;
-    for (int64_t index = 0; index < plain; ++index) {
-      const int64_t wanted = kItemsPerShare * std::ssize(plan.group(index).uses);
-      const int64_t parts = std::min(count, (wanted + uses - 1) / uses);
-      for (int64_t part = 0; part < parts; ++part) {
-        items_.push_back({index, first + count * part / parts, first + count * (part + 1) / parts});
-      }
-    }
-  }
-  const auto items = std::ssize(items_);
-  const int64_t stacked = plan.stacked_columns().empty() ? 0 : tiles_;
-  ForWorth(pool_, items + stacked, 1, rows * plan.size() * 40, [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; index < std::min(end, items); ++index) {
-      const Item& item = items_[static_cast<size_t>(index)];
-      AddPlain(projections, layer, plan.group(item.group), item.tile_begin, item.tile_end);
-    }
-    for (int64_t tile = std::max(begin, items); tile < end; ++tile) {
-      AddStacked(projections, layer, plan, tile - items);
-    }
-  });
-}
-
+// y += B · u.
 void LinearPhase::AddPlain(std::span<const Projection> projections, int64_t layer,
                            const AdapterGroup& group, int64_t begin, int64_t end) {
   for (size_t which = 0; which < projections.size(); ++which) {

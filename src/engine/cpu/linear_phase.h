@@ -1,9 +1,11 @@
 #pragma once
 
 // The linear layers that share one input (wq wk wv; gate up; wo; down; the head), with the adapters
-// of every column: a parallel loop over the tiles of all of them, and one over the adapters.
+// of every column: one parallel loop over the tiles of all of them.
 
+#include <atomic>
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <vector>
 
@@ -23,25 +25,42 @@ struct Projection {
 
 class LinearPhase {
  public:
-  LinearPhase(const KernelSet& kernels, ThreadPool& pool) : kernels_(kernels), pool_(pool) {}
+  LinearPhase(const KernelSet& kernels, ThreadPool& pool)
+      : kernels_(kernels),
+        pool_(pool),
+        ends_(static_cast<size_t>(pool.threads())),
+        shares_(ends_.size()) {}
 
   // `plan` may be empty. `inputs` holds a column for each column of the pass.
   void Run(std::span<const Projection> projections, int64_t layer, const InputPanel& inputs,
            AdapterPlan& plan);
 
  private:
-  // Tiles of all projections, for the columns of one adapter.
+  // A piece of the loop: of the tiles of all projections, or of an adapter.
   struct Item {
-    int64_t group = 0;
+    enum Kind : uint8_t { kNothing, kReduce, kBase, kAdd, kAddStacked };
+    Kind kind = kNothing;
+    int64_t share = 0;
+    int64_t group = 0;  // of the plan
     int64_t tile_begin = 0;
     int64_t tile_end = 0;
   };
+  // Tiles of a thread's share that the base has not been multiplied with yet. On a line of its own.
+  struct alignas(64) Share {
+    std::atomic<int64_t> left = 0;
+  };
+  enum class Progress : uint8_t { kNone, kBegun, kDone };
 
+  void PlanItems(const AdapterPlan& plan);
+  void Align(int64_t length);
+  int64_t RunItem(std::span<const Item> items, std::span<const Projection> projections,
+                  int64_t layer, const InputPanel& inputs, AdapterPlan& plan);
   void MultiplyTiles(std::span<const Projection> projections, const InputPanel& inputs,
                      int64_t begin, int64_t end);
   void Reduce(std::span<const Projection> projections, int64_t layer, const InputPanel& inputs,
-              AdapterGroup& group);
-  void AddDeltas(std::span<const Projection> projections, int64_t layer, AdapterPlan& plan);
+              AdapterPlan& plan, int64_t index, bool wait);
+  void ReduceGroup(std::span<const Projection> projections, int64_t layer, const InputPanel& inputs,
+                   AdapterGroup& group);
   void AddPlain(std::span<const Projection> projections, int64_t layer, const AdapterGroup& group,
                 int64_t begin, int64_t end);
   void AddStacked(std::span<const Projection> projections, int64_t layer, const AdapterPlan& plan,
@@ -49,8 +68,12 @@ class LinearPhase {
 
   const KernelSet& kernels_;
   ThreadPool& pool_;
-  int64_t tiles_ = 0;        // of all projections of the present call
-  std::vector<Item> items_;  // of its second loop
+  // Of the present call.
+  int64_t tiles_ = 0;  // of all projections
+  std::vector<Item> items_;
+  std::vector<int64_t> ends_;                  // of each share's
+  std::vector<Share> shares_;                  // one a thread
+  std::deque<std::atomic<Progress>> reduced_;  // A · x, a group of the plan each
 };
 
 // Runs body(begin, end) over [0, count): in parallel when `work_bytes`, what all of it reads, is
