@@ -216,6 +216,11 @@ TEST(Weights, Sizes) {
   EXPECT_EQ(TileBytes(WeightFormat::kW3, 4096), 64 + 1536 + 128 * 192);
   EXPECT_EQ(TileBytes(WeightFormat::kW6, 33), 64 + 64 + 2 * 384);
   EXPECT_EQ(TileBytes(WeightFormat::kW8, 32), 64 + 512);
+  EXPECT_EQ(TileBytes(WeightFormat::kW8, 16), 64 + 256);
+  EXPECT_EQ(TileBytes(WeightFormat::kW8, 17), 64 + 512);
+  EXPECT_EQ(TileBytes(WeightFormat::kW8, 33), 64 + 512 + 256);
+  EXPECT_EQ(WeightBytes(WeightFormat::kW8, 17, 48), 2 * (64 + 512 + 256) + 256);
+  EXPECT_EQ(WeightBytes(WeightFormat::kW8, 17, 64), 2 * (64 + 2 * 512));
   EXPECT_EQ(TileBytes(WeightFormat::kW4F, 32), 64 + 64 + 256);
   EXPECT_EQ(TileBytes(WeightFormat::kW4F, 257), 64 + 128 + 9 * 256);
   EXPECT_EQ(TileBytes(WeightFormat::kW4F, 4096), 64 + 1024 + 128 * 256);

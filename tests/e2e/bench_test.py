@@ -27,7 +27,9 @@ def linears(config):
 
 
 def w8_bytes(rows, cols):
-    return -(-rows // 16) * (64 + -(-cols // 32) * 512)
+    """Half a group where that is enough, and then as many bytes again behind the last tile."""
+    halves = -(-cols // 16)
+    return -(-rows // 16) * (64 + halves * 256) + halves % 2 * 256
 
 
 class Bench(Case):
@@ -93,7 +95,7 @@ class Bench(Case):
         width = config["head_dim"]
         cache = config["layers"] * config["kv_heads"] * (
             2 * width + -(-width // 16) * 16 + 2 * -(-width // 32))
-        adapter = config["layers"] * sum(w8_bytes(32, cols) + w8_bytes(rows, 32)
+        adapter = config["layers"] * sum(w8_bytes(16, cols) + w8_bytes(rows, 16)
                                          for rows, cols in linears(config))
         block = config["layers"] * sum(rows * cols for rows, cols in linears(config))
         ranks = config["layers"] * sum(16 * (rows + cols) for rows, cols in linears(config))

@@ -46,8 +46,8 @@ Vector<std::byte> RandomMatrix(WeightFormat format, int64_t rows, int64_t cols) 
     std::memcpy(data.data() + at, &word, sizeof word);
   }
   const auto tile_bytes = static_cast<size_t>(numerics::TileBytes(format, cols));
-  for (size_t tile = 0; tile < data.size(); tile += tile_bytes) {
-    const auto bytes = std::span(data).subspan(tile, tile_bytes);
+  for (int64_t tile = 0; tile < numerics::TileCount(rows); ++tile) {
+    const auto bytes = std::span(data).subspan(static_cast<size_t>(tile) * tile_bytes, tile_bytes);
     std::fill_n(bytes.begin(), numerics::kTileHeaderBytes, std::byte{0});
     for (int64_t row = 0; row < numerics::kTileRows; ++row) {
       numerics::PackRowScale(bytes, row, numerics::ToScale16(1e-5));

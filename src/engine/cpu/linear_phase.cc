@@ -13,7 +13,6 @@
 #include "engine/cpu/linear_phase.h"
 
 #include <algorithm>
-#include <thread>
 
 #include "numerics/linear.h"
 
@@ -31,17 +30,27 @@ int64_t ReadBytes(const WeightView& view, int64_t columns) {
   return numerics::WeightBytes(view.format, view.rows, view.cols) * columns;
 }
 
-// For what another thread has begun and will end in microseconds, unless its core is taken away.
-template <class Condition>
-void WaitUntil(const Condition& done) {
-  constexpr int kLooks = 1000;
-  for (int look = 0; !done(); ++look) {
-    if (look < kLooks) {
-      Pause();
-    } else {
-      std::this_thread::yield();
+// For what another thread has begun and will end in microseconds: by watching, and where its core
+// was taken away asleep, until it tells.
+template <class T>
+void WaitFor(const std::atomic<T>& value, T wanted) {
+  constexpr int kLooks = 2000;
+  for (int look = 0; look < kLooks; ++look) {
+    if (value.load(std::memory_order_acquire) == wanted) {
+      return;
     }
+    Pause();
   }
+  for (T now = value.load(std::memory_order_acquire); now != wanted;
+       now = value.load(std::memory_order_acquire)) {
+    value.wait(now, std::memory_order_acquire);
+  }
+}
+
+bool Adapts(const AdapterGroup& group, std::span<const Projection> projections, int64_t layer) {
+  return std::ranges::any_of(projections, [&](const Projection& projection) {
+    return group.weights->Linear(layer, projection.role).rank > 0;
+  });
 }
 
 }  // namespace
@@ -54,10 +63,8 @@ void LinearPhase::Run(std::span<const Projection> projections, int64_t layer,
     tiles_ += numerics::TileCount(projection.weights.rows);
     bytes += ReadBytes(projection.weights, inputs.columns());
   }
-  for (int64_t index = 0; index < plan.plain_groups(); ++index) {
-    bytes += kReadBytesOfAUse * std::ssize(plan.group(index).uses);
-  }
-  PlanItems(plan);
+  PlanItems(projections, layer, plan);
+  bytes += kReadBytesOfAUse * uses_;
   ForWorth(pool_, std::ssize(items_), 1, bytes, [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end;) {
       index += RunItem(
@@ -67,17 +74,22 @@ void LinearPhase::Run(std::span<const Projection> projections, int64_t layer,
   });
 }
 
-void LinearPhase::PlanItems(const AdapterPlan& plan) {
+void LinearPhase::PlanItems(std::span<const Projection> projections, int64_t layer,
+                            const AdapterPlan& plan) {
   const int64_t pairs = (tiles_ + 1) / 2;
   const auto shares = std::ssize(shares_);
-  int64_t uses = 0;
-  for (int64_t index = 0; index < plan.plain_groups(); ++index) {
-    uses += std::ssize(plan.group(index).uses);
-  }
   while (std::ssize(reduced_) < plan.size()) {
     reduced_.emplace_back();
   }
+  groups_.clear();
+  uses_ = 0;
+  bool stacked = false;
   for (int64_t index = 0; index < plan.size(); ++index) {
+    if (Adapts(plan.group(index), projections, layer)) {
+      groups_.push_back(index);
+      uses_ += std::ssize(plan.group(index).uses);
+      stacked |= index >= plan.plain_groups();
+    }
     reduced_[static_cast<size_t>(index)].store(Progress::kNone, std::memory_order_relaxed);
   }
   items_.clear();
@@ -88,31 +100,31 @@ void LinearPhase::PlanItems(const AdapterPlan& plan) {
     const int64_t tiles = last - first;
     const int64_t begin = std::ssize(items_);
     shares_[static_cast<size_t>(share)].left.store(tiles, std::memory_order_relaxed);
-    for (int64_t index = share; index < plan.size(); index += shares) {
-      items_.push_back({Item::kReduce, share, index, 0, 0});
+    for (int64_t at = share; at < std::ssize(groups_); at += shares) {
+      items_.push_back({Item::kReduce, share, groups_[static_cast<size_t>(at)], 0, 0});
     }
     for (int64_t tile = first; tile < last; tile += 2) {
       items_.push_back({Item::kBase, share, 0, tile, std::min(tile + 2, last)});
     }
     // Several items of an adapter of many columns: none is then long.
     constexpr int64_t kItemsPerShare = 4;
-    for (int64_t index = 0; index < plan.plain_groups(); ++index) {
-      const int64_t wanted = kItemsPerShare * std::ssize(plan.group(index).uses);
-      const int64_t parts = std::min(tiles, (wanted + uses - 1) / uses);
-      for (int64_t part = 0; part < parts; ++part) {
-        items_.push_back({Item::kAdd, share, index, first + tiles * part / parts,
-                          first + tiles * (part + 1) / parts});
+    for (const int64_t index : groups_) {
+      if (index < plan.plain_groups()) {
+        const int64_t wanted = kItemsPerShare * std::ssize(plan.group(index).uses);
+        const int64_t parts = std::min(tiles, (wanted + uses_ - 1) / uses_);
+        for (int64_t part = 0; part < parts; ++part) {
+          items_.push_back({Item::kAdd, share, index, first + tiles * part / parts,
+                            first + tiles * (part + 1) / parts});
+        }
       }
     }
-    if (!plan.stacked_columns().empty()) {
-      for (int64_t tile = first; tile < last; ++tile) {
-        items_.push_back({Item::kAddStacked, share, 0, tile, tile + 1});
-      }
+    for (int64_t tile = first; stacked && tile < last; ++tile) {
+      items_.push_back({Item::kAddStacked, share, 0, tile, tile + 1});
     }
     ends_[static_cast<size_t>(share)] = std::ssize(items_);
     length = std::max(length, std::ssize(items_) - begin);
   }
-  if (!plan.empty()) {
+  if (!groups_.empty()) {
     Align(pool_.PartLength(length));
   }
 }
@@ -126,7 +138,9 @@ void LinearPhase::Align(int64_t length) {
     const int64_t count = ends_[static_cast<size_t>(share)] - begin;
     const auto from = items_.begin() + begin;
     const auto to = items_.begin() + share * length;
-    std::copy_backward(from, from + count, to + count);
+    if (to != from) {
+      std::copy_backward(from, from + count, to + count);
+    }
     std::fill(to + count, to + length, Item{});
   }
 }
@@ -137,9 +151,6 @@ int64_t LinearPhase::RunItem(std::span<const Item> items, std::span<const Projec
                              int64_t layer, const InputPanel& inputs, AdapterPlan& plan) {
   const Item& item = items.front();
   std::atomic<int64_t>& left = shares_[static_cast<size_t>(item.share)].left;
-  const auto wait_for_base = [&left] {
-    WaitUntil([&left] { return left.load(std::memory_order_acquire) == 0; });
-  };
   switch (item.kind) {
     case Item::kNothing:
       return 1;
@@ -154,19 +165,22 @@ int64_t LinearPhase::RunItem(std::span<const Item> items, std::span<const Projec
       }
       const int64_t end = items[count - 1].tile_end;
       MultiplyTiles(projections, inputs, item.tile_begin, end);
-      left.fetch_sub(end - item.tile_begin, std::memory_order_acq_rel);
+      const int64_t tiles = end - item.tile_begin;
+      if (left.fetch_sub(tiles, std::memory_order_acq_rel) == tiles) {
+        left.notify_all();
+      }
       return static_cast<int64_t>(count);
     }
     case Item::kAdd:
       Reduce(projections, layer, inputs, plan, item.group, true);
-      wait_for_base();
+      WaitFor<int64_t>(left, 0);
       AddPlain(projections, layer, plan.group(item.group), item.tile_begin, item.tile_end);
       return 1;
     case Item::kAddStacked:
       for (int64_t group = plan.plain_groups(); group < plan.size(); ++group) {
         Reduce(projections, layer, inputs, plan, group, true);
       }
-      wait_for_base();
+      WaitFor<int64_t>(left, 0);
       AddStacked(projections, layer, plan, item.tile_begin);
       return 1;
   }
@@ -196,8 +210,9 @@ void LinearPhase::Reduce(std::span<const Projection> projections, int64_t layer,
       progress.compare_exchange_strong(none, Progress::kBegun, std::memory_order_acquire)) {
     ReduceGroup(projections, layer, inputs, plan.group(index));
     progress.store(Progress::kDone, std::memory_order_release);
+    progress.notify_all();
   } else if (wait) {
-    WaitUntil([&progress] { return progress.load(std::memory_order_acquire) == Progress::kDone; });
+    WaitFor(progress, Progress::kDone);
   }
 }
 

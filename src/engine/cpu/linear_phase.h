@@ -51,7 +51,7 @@ class LinearPhase {
   };
   enum class Progress : uint8_t { kNone, kBegun, kDone };
 
-  void PlanItems(const AdapterPlan& plan);
+  void PlanItems(std::span<const Projection> projections, int64_t layer, const AdapterPlan& plan);
   void Align(int64_t length);
   int64_t RunItem(std::span<const Item> items, std::span<const Projection> projections,
                   int64_t layer, const InputPanel& inputs, AdapterPlan& plan);
@@ -69,7 +69,9 @@ class LinearPhase {
   const KernelSet& kernels_;
   ThreadPool& pool_;
   // Of the present call.
-  int64_t tiles_ = 0;  // of all projections
+  int64_t tiles_ = 0;            // of all projections
+  std::vector<int64_t> groups_;  // of the plan, those that adapt any of them
+  int64_t uses_ = 0;             // of these groups
   std::vector<Item> items_;
   std::vector<int64_t> ends_;                  // of each share's
   std::vector<Share> shares_;                  // one a thread

@@ -68,7 +68,7 @@ class RandomMatrix {
       : levels_(RandomLevels(random)), rows_(rows), cols_(cols), format_(format) {
     using numerics::WeightFormat;
     const int64_t tile_bytes = numerics::TileBytes(format, cols);
-    bytes_.resize(static_cast<size_t>(numerics::TileCount(rows) * tile_bytes));
+    bytes_.resize(static_cast<size_t>(numerics::WeightBytes(format, rows, cols)));
     if (largest) {
       for (auto& table : levels_.levels) {
         table.front() = -31;
