@@ -120,9 +120,9 @@ class SameBits(Case):
                 ("four turns, one thread", ["--parallel", "4", "--threads", "1"]),
                 ("sixteen turns, two threads", ["--parallel", "16", "--threads", "2"]),
                 # Room for two adapters of six, so that they push each other out all the time.
-                ("a small budget", ["--sram", str(2 * size + (600 << 10))]),
+                ("a small budget", ["--sram", str(2 * size + (350 << 10))]),
                 ("a small budget, nothing kept",
-                 ["--sram", str(3 * size + (600 << 10)), "--prefix-cache", "0"]),
+                 ["--sram", str(3 * size + (250 << 10)), "--prefix-cache", "0"]),
                 ("no speculation, nothing kept", ["--speculate", "off", "--prefix-cache", "0"]),
                 ("speculation", ["--speculate", "always", "--parallel", "16"])]
         ways += [(name, ["--isa", name]) for name in etch_json("info")["isa"]]
@@ -130,6 +130,8 @@ class SameBits(Case):
             with self.subTest(what), self.serve(*options) as server:
                 got, cached = self.answers(server, 16)
                 self.compare(got, what)
+                if "--sram" in options:
+                    self.assertGreater(self.metric(server, "etch:adapter_evictions_total"), 20)
                 if "0" in options:
                     self.assertEqual(cached, 0)
                 drafted = self.metric(server, "etch:draft_tokens_accepted_total")

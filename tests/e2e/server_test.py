@@ -133,7 +133,7 @@ class Api(ServerCase):
             self.assertTrue(one["resident"])
             self.assertGreater(one["last_used"], 1_700_000_000)
         self.assertEqual(len(set(wanted.values())), len(names))
-        budget = 3 * one["size_bytes"] + (1 << 20)  # of eight, and some contexts
+        budget = 3 * one["size_bytes"] + (400 << 10)  # of eight, and some contexts
         with self.serve("--sram", budget, "--pin", "bistro") as server:
             got = {}
 
