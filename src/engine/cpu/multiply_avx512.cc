@@ -374,8 +374,8 @@ struct Ahead {
       : param_lines((numerics::kTileHeaderBytes + matrix.param_bytes) / 64), groups(matrix.groups) {
     const int64_t turn = tiles * matrix.tile_bytes;
     distance = (kAheadBytes + turn - 1) / turn * turn;
-    if (matrix.rows <=
-        kRows) {  // an adapter's A: what follows its only tile is read much later, if ever
+    // An adapter's A: what follows its only tile is read much later, if ever.
+    if (matrix.rows <= kRows) {
       const int64_t code_bytes = matrix.tile_bytes / matrix.groups / 64 * 64;
       groups = matrix.groups - kAheadInTileBytes / code_bytes;
       distance = kAheadInTileBytes;
