@@ -251,12 +251,10 @@ ETCH_INLINE __m512i BroadcastTerm(const std::byte* terms, int64_t offset) {
 // two chains hide the latency.
 template <int kUsed = kVectors>
 ETCH_INLINE __m512i Dot(const __m512i* levels, const std::byte* codes, __m512i sum) {
-  __m512i other = _mm512_setzero_si512();
-  for (int vector = 0; vector < kUsed; vector += 2) {
+  for (int vector = 0; vector < kUsed; ++vector) {
     sum = _mm512_dpbusd_epi32(sum, levels[vector], BroadcastTerm(codes, 4 * vector));
-    other = _mm512_dpbusd_epi32(other, levels[vector + 1], BroadcastTerm(codes, 4 * vector + 4));
   }
-  return _mm512_add_epi32(sum, other);
+  return sum;
 }
 
 // What one group of one column adds to the sums of sixteen rows: round(P · scale / 2^shift).
