@@ -20,10 +20,9 @@ namespace etch::engine {
 // A session's context memory, as its backend lays it out.
 struct SessionState {
   virtual ~SessionState() = default;
-  // For measuring only: makes the entries of tokens [begin, end) zeros, in every layer and in pages
-  // of their own, so that attending to them reads as much memory as attending to real tokens.
-  // Entries before `begin` are kept, `end` is at most the context.
-  virtual void FillWithZeros(int64_t begin, int64_t end) = 0;
+  // For measuring only: the entries of tokens [period, end) become copies of those of [0, period),
+  // over and over, in every layer. `period` ≥ 1, `end` is at most the context.
+  virtual void Repeat(int64_t period, int64_t end) = 0;
   // Takes over the entries of the first `count` tokens of a state of the same backend, which may
   // be of another size. Called only where Backend::copies_states().
   virtual void CopyFrom(const SessionState& /*from*/, int64_t /*count*/) {}

@@ -85,16 +85,16 @@ void Session::Truncate(int64_t position) {
   position_ = position;
 }
 
-Status Session::SkipTo(int64_t position) {
-  if (position < position_) {
-    return Fail(ErrorCode::kInvalidArgument, "cannot skip to {}: the session is at {}", position,
-                position_);
+Status Session::RepeatTo(int64_t position) {
+  if (position < position_ || position_ == 0) {
+    return Fail(ErrorCode::kInvalidArgument, "cannot repeat {} tokens to be {}", position_,
+                position);
   }
   if (position > context_) {
-    return Fail(ErrorCode::kContextExceeded, "cannot skip to {}: the context is {} tokens",
+    return Fail(ErrorCode::kContextExceeded, "cannot repeat to {}: the context is {} tokens",
                 position, context_);
   }
-  state_->FillWithZeros(position_, position);
+  state_->Repeat(position_, position);
   position_ = position;
   return {};
 }

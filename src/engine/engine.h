@@ -79,11 +79,11 @@ class Session {
   // Forgets every token from `position` on.
   void Truncate(int64_t position);
 
-  // For measuring only: goes on to `position` as if that many tokens had been run, with zeros for
-  // their keys and values. What is then computed is as much work as after real tokens, and
-  // meaningless. kInvalidArgument when `position` is behind, kContextExceeded when it is beyond the
-  // context.
-  Status SkipTo(int64_t position);
+  // For measuring only: goes on to `position` with the keys and values of the tokens so far, over
+  // and over. What is then computed is as much work as after that many real tokens, and
+  // meaningless. kInvalidArgument when `position` is behind or there is no token yet,
+  // kContextExceeded when it is beyond the context.
+  Status RepeatTo(int64_t position);
 
  private:
   friend class Engine;

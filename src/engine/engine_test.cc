@@ -305,7 +305,7 @@ TEST(Engine, TruncateForgets) {
 }
 
 // What memory held before, tokens of another sequence included, has no part in the result.
-TEST(Engine, SkippedTokensAreZerosOnEveryBackend) {
+TEST(Engine, RepeatedTokensAreTheSameOnEveryBackend) {
   const model::Config config = OddConfig();
   const auto image = RandomImage(config, 15);
   const std::vector<TokenId> tokens = SomeTokens(config, 50);
@@ -322,7 +322,7 @@ TEST(Engine, SkippedTokensAreZerosOnEveryBackend) {
         const Step kept{session.get(), std::span(tokens).first(3)};
         ASSERT_TRUE(engine->Forward({&kept, 1}));
       }
-      ASSERT_TRUE(session->SkipTo(40));
+      ASSERT_TRUE(session->RepeatTo(40));
       EXPECT_EQ(session->position(), 40);
       const Step step{session.get(), std::span(tokens).first(2)};
       ASSERT_TRUE(engine->Forward({&step, 1}));
@@ -335,9 +335,10 @@ TEST(Engine, SkippedTokensAreZerosOnEveryBackend) {
     const auto session = MakeSession(*engine);
     const Step unskipped{session.get(), std::span(tokens).first(5)};
     ASSERT_TRUE(engine->Forward({&unskipped, 1}));
-    EXPECT_EQ(session->SkipTo(4).error().message, "cannot skip to 4: the session is at 5");
-    EXPECT_EQ(session->SkipTo(session->context() + 1).error().code, ErrorCode::kContextExceeded);
-    EXPECT_TRUE(session->SkipTo(session->context()));
+    EXPECT_EQ(session->RepeatTo(4).error().message, "cannot repeat 5 tokens to be 4");
+    EXPECT_EQ(session->RepeatTo(session->context() + 1).error().code, ErrorCode::kContextExceeded);
+    EXPECT_TRUE(session->RepeatTo(session->context()));
+    EXPECT_FALSE(MakeSession(*engine)->RepeatTo(1));
   }
   EXPECT_EQ(found[0], found[1]);
 }

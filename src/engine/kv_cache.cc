@@ -82,16 +82,20 @@ Result<std::unique_ptr<SessionState>> KvCache::Create(const model::Config& confi
   return cache;
 }
 
-void KvCache::FillWithZeros(int64_t begin, int64_t end) {
+void KvCache::Repeat(int64_t period, int64_t end) {
   const int64_t width = kv_heads_ * head_dim_;
   const int64_t blocks = kv_heads_ * blocks_;
   for (int64_t layer = 0; layer < layers_; ++layer) {
-    const int64_t first = Entry(layer, begin);
-    const int64_t count = end - begin;
-    std::ranges::fill(Slice(key_codes_, first * width, count * width), int16_t{0});
-    std::ranges::fill(Slice(value_codes_, first * width, count * width), int8_t{0});
-    std::ranges::fill(Slice(key_shifts_, first * blocks, count * blocks), uint8_t{0});
-    std::ranges::fill(Slice(value_shifts_, first * blocks, count * blocks), uint8_t{0});
+    for (int64_t token = period; token < end; ++token) {
+      const auto copy = [&](const auto& entries, int64_t of_a_token) {
+        std::ranges::copy(Slice(entries, Entry(layer, token - period) * of_a_token, of_a_token),
+                          entries.get() + Entry(layer, token) * of_a_token);
+      };
+      copy(key_codes_, width);
+      copy(value_codes_, width);
+      copy(key_shifts_, blocks);
+      copy(value_shifts_, blocks);
+    }
   }
 }
 

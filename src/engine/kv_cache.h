@@ -19,7 +19,7 @@ class KvCache : public SessionState {
   // Memory is reserved for `context` tokens and taken from the machine as it fills.
   static Result<std::unique_ptr<SessionState>> Create(const model::Config& config, int64_t context);
   static int64_t BytesPerToken(const model::Config& config);
-  void FillWithZeros(int64_t begin, int64_t end) override;
+  void Repeat(int64_t period, int64_t end) override;
   void CopyFrom(const SessionState& from, int64_t count) override;
 
   // Quantises and stores the rotated keys and the values of one token; both hold kv_dim I32 values.

@@ -23,7 +23,7 @@ struct ChipState : engine::SessionState {
     seats->taken[static_cast<size_t>(seat)] = false;
   }
   // The chip's own memory of the context stays as it is: for measuring, any content will do.
-  void FillWithZeros(int64_t /*begin*/, int64_t /*end*/) override {}
+  void Repeat(int64_t /*period*/, int64_t /*end*/) override {}
 
   std::shared_ptr<Seats> seats;
   int64_t seat;

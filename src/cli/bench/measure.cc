@@ -1,5 +1,6 @@
-// How a row is measured. Sessions are made with their context filled (zeros, see Session::SkipTo:
-// running 16 384 tokens through an 8B model would take longer than all rows together), one step
+// How a row is measured. Sessions are made with their context filled: up to 1,024 tokens are run,
+// and repeated where more are asked for (running 16 384 through an 8B model would take longer than
+// all rows together; what attention costs depends on how much the keys differ in weight). One step
 // warms caches and scratch memory up, then the same step is run again and again, from the same
 // position each time, until the budget is spent. The median is the figure, the shortest step is
 // kept beside it. A step that alone is longer than the budget is measured once, without a warm-up;
@@ -38,6 +39,8 @@ constexpr int64_t kManyAdapters = 15;
 constexpr int64_t kLargestBatch = 16;
 // A row is left out when one step would take this many budgets.
 constexpr double kLongestStep = 12.0;
+// Of a context, run as tokens; the rest repeats them.
+constexpr int64_t kReadTokens = 1024;
 constexpr double kLimitSeconds = 2.0;  // what MeasureLimits takes, for the time left
 
 double SecondsSince(Clock::time_point begin) {
@@ -177,6 +180,8 @@ class Bench {
   // Nothing when the row was left out; report_.left_out then says why.
   Status MeasureRow(const RowPlan& plan);
   std::string WhyNot(const RowPlan& plan) const;
+  std::vector<engine::TokenId> SomeTokens(int64_t first, int64_t count) const;
+  Status FillContext(engine::Session& session, int64_t context);
   double ForetoldStep(const RowPlan& plan) const;
   std::vector<engine::ActiveAdapter> AdaptersOf(const RowPlan& plan, int64_t session);
   std::vector<const engine::AdapterWeights*> AdaptersIn(const RowPlan& plan) const;
@@ -228,12 +233,10 @@ Status Bench::MeasureRow(const RowPlan& plan) {
     ETCH_ASSIGN_OR_RETURN(
         sessions.emplace_back(),
         model_.engine->NewSession({plan.context + count, AdaptersOf(plan, session)}));
-    ETCH_TRY(sessions.back()->SkipTo(plan.context));
-    std::vector<engine::TokenId>& prompt = tokens.emplace_back(static_cast<size_t>(count));
-    for (int64_t index = 0; index < count; ++index) {
-      prompt[static_cast<size_t>(index)] =
-          static_cast<engine::TokenId>((7919 * (index + session) + 1) % config_.vocab_size);
+    if (const Status status = FillContext(*sessions.back(), plan.context); !status) {
+      return status.error().code == ErrorCode::kCancelled ? Status{} : status;
     }
+    tokens.push_back(SomeTokens(session, count));
   }
   steps.reserve(sessions.size());
   for (size_t session = 0; session < sessions.size(); ++session) {
@@ -277,6 +280,25 @@ Status Bench::MeasureRow(const RowPlan& plan) {
     beside.Finish(report_.rows.back(), report_.best_probe_gb_s);
   }
   return {};
+}
+
+std::vector<engine::TokenId> Bench::SomeTokens(int64_t first, int64_t count) const {
+  std::vector<engine::TokenId> tokens(static_cast<size_t>(count));
+  for (int64_t index = 0; index < count; ++index) {
+    tokens[static_cast<size_t>(index)] =
+        static_cast<engine::TokenId>((7919 * (index + first) + 1) % config_.vocab_size);
+  }
+  return tokens;
+}
+
+Status Bench::FillContext(engine::Session& session, int64_t context) {
+  if (context == 0) {
+    return {};
+  }
+  const std::vector<engine::TokenId> tokens = SomeTokens(0, std::min(context, kReadTokens));
+  const engine::Step step{&session, tokens, engine::LogitsWanted::kNone};
+  ETCH_TRY(model_.engine->Forward({&step, 1}));
+  return session.RepeatTo(context);
 }
 
 // Why a row cannot be had; empty when it can.

@@ -8,9 +8,9 @@
 // together; a tile where it does not is left to the definition.
 //
 // Pass two, in chunks of sixteen tiles whose values stay in the first-level cache for all heads.
-// Weights have up to 30 bits, values 8, and the sums must be exact: a weight is cut into four
-// bytes, vpdpbusd sums each byte's products apart (a lane is a channel, four keys a step), and the
-// four sums of a chunk are joined in 64 bits.
+// Weights have up to 30 bits, values 8, and the sums must be exact: a weight is cut into as many
+// bytes as the chunk's weights need, vpdpbusd sums each byte's products apart (a lane is a channel,
+// four keys a step), and the sums of a chunk are joined in 64 bits.
 
 #include <immintrin.h>
 
@@ -208,15 +208,23 @@ uint64_t WeighChunk(const AttendTask& task, const Exp2Table& exp2, const int32_t
                        _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(sum, 1)))));
 }
 
-// The chunk's weights aligned for one block of values, cut into bytes: for each tile 16 bytes of
-// the lowest digit, 16 of the next, and so on.
-void CutWeights(const AttendTask& task, const int32_t* weights, int64_t block, int largest,
-                int64_t begin, int64_t end, uint8_t* digits) {
+// Which bits the weights of a chunk have once they are aligned: [lowest, lowest + 8 · digits).
+struct Digits {
+  int lowest = 0;
+  int count = 0;  // 0: no key of the chunk has any weight
+};
+
+// The chunk's weights aligned for one block of values, cut into the bytes that they need: for each
+// tile 16 bytes of the lowest digit, 16 of the next, and so on. Weights far below the best key's,
+// as most are of a long context, need fewer than four.
+Digits CutWeights(const AttendTask& task, const int32_t* weights, int64_t block, int largest,
+                  int64_t begin, int64_t end, uint8_t* digits) {
   const __m512i gather =
       _mm512_set_epi32(0x3f3b3733, 0x2f2b2723, 0x1f1b1713, 0x0f0b0703, 0x3e3a3632, 0x2e2a2622,
                        0x1e1a1612, 0x0e0a0602, 0x3d393531, 0x2d292521, 0x1d191511, 0x0d090501,
                        0x3c383430, 0x2c282420, 0x1c181410, 0x0c080400);
   const __m512i zero = _mm512_setzero_si512();
+  __m512i bits = zero;
   for (int64_t tile = begin; tile < end; ++tile) {
     const __m512i shift = Widen(task.value_shifts + (tile * task.blocks + block) * kKeyTile);
     // Up by 6 - spread when that is positive, else down with rounding. Keys beyond the last have
@@ -228,39 +236,55 @@ void CutWeights(const AttendTask& task, const int32_t* weights, int64_t block, i
     __m512i weight = _mm512_loadu_si512(weights + (tile - begin) * kKeyTile);
     weight = _mm512_sllv_epi32(weight, _mm512_max_epi32(up, zero));
     weight = _mm512_srlv_epi32(_mm512_add_epi32(weight, half), down);
-    _mm512_storeu_si512(digits + (tile - begin) * 64, _mm512_permutexvar_epi8(gather, weight));
+    bits = _mm512_or_si512(bits, weight);
+    _mm512_storeu_si512(digits + (tile - begin) * 64, weight);
   }
+  const auto used = static_cast<uint32_t>(_mm512_reduce_or_epi32(bits));
+  if (used == 0) {
+    return {};
+  }
+  const int lowest = __builtin_ctz(used);
+  const __m128i lowest_count = _mm_cvtsi32_si128(lowest);
+  for (int64_t tile = begin; tile < end; ++tile) {
+    uint8_t* at = digits + (tile - begin) * 64;
+    const __m512i weight = _mm512_srl_epi32(_mm512_loadu_si512(at), lowest_count);
+    _mm512_storeu_si512(at, _mm512_permutexvar_epi8(gather, weight));
+  }
+  return {lowest, (32 - __builtin_clz(used) - lowest + 7) / 8};
 }
 
-// sums[16 channels] += Σ over the chunk, from the sums of the four digits.
-ETCH_INLINE void JoinDigits(const __m512i* digit_sums, int64_t* sums) {
+// sums[16 channels] += Σ over the chunk, from the sums of its digits.
+template <int kDigits>
+ETCH_INLINE void JoinDigits(const __m512i* digit_sums, int lowest, int64_t* sums) {
+  const __m128i lowest_count = _mm_cvtsi32_si128(lowest);
   for (int half = 0; half < 2; ++half) {
-    const auto part = [&](int digit) {
-      return _mm512_cvtepi32_epi64(half == 0 ? _mm512_castsi512_si256(digit_sums[digit])
-                                             : _mm512_extracti64x4_epi64(digit_sums[digit], 1));
-    };
-    const __m512i low = _mm512_add_epi64(part(0), _mm512_slli_epi64(part(1), 8));
-    const __m512i high =
-        _mm512_add_epi64(_mm512_slli_epi64(part(2), 16), _mm512_slli_epi64(part(3), 24));
+    __m512i joined = _mm512_setzero_si512();
+    for (int digit = 0; digit < kDigits; ++digit) {
+      const __m512i part =
+          _mm512_cvtepi32_epi64(half == 0 ? _mm512_castsi512_si256(digit_sums[digit])
+                                          : _mm512_extracti64x4_epi64(digit_sums[digit], 1));
+      joined = _mm512_add_epi64(joined, _mm512_slli_epi64(part, 8 * static_cast<uint32_t>(digit)));
+    }
     const __m512i old = _mm512_loadu_si512(sums + 8 * half);
-    _mm512_storeu_si512(sums + 8 * half, _mm512_add_epi64(old, _mm512_add_epi64(low, high)));
+    _mm512_storeu_si512(sums + 8 * half,
+                        _mm512_add_epi64(old, _mm512_sll_epi64(joined, lowest_count)));
   }
 }
 
-// kGroups groups of 16 channels (one block) over the tiles of a chunk.
-template <int kGroups>
-void SumBlock(const AttendTask& task, int64_t channel, int64_t begin, int64_t end,
-              const uint8_t* digits, int64_t* sums) {
-  __m512i acc[kGroups][4];
+// kGroups groups of 16 channels (one block) over the tiles of a chunk, in weights of kDigits bytes.
+template <int kGroups, int kDigits>
+void SumDigits(const AttendTask& task, int64_t channel, int64_t begin, int64_t end,
+               const uint8_t* digits, int lowest, int64_t* sums) {
+  __m512i acc[kGroups][kDigits];
   for (int group = 0; group < kGroups; ++group) {
-    for (int digit = 0; digit < 4; ++digit) {
+    for (int digit = 0; digit < kDigits; ++digit) {
       acc[group][digit] = _mm512_setzero_si512();
     }
   }
   for (int64_t tile = begin; tile < end; ++tile) {
     for (int quad = 0; quad < 4; ++quad) {
-      __m512i weight[4];
-      for (int digit = 0; digit < 4; ++digit) {
+      __m512i weight[kDigits];
+      for (int digit = 0; digit < kDigits; ++digit) {
         int32_t word = 0;
         std::memcpy(&word, digits + (tile - begin) * 64 + 16 * digit + 4 * quad, sizeof word);
         weight[digit] = _mm512_set1_epi32(word);
@@ -268,14 +292,31 @@ void SumBlock(const AttendTask& task, int64_t channel, int64_t begin, int64_t en
       for (int group = 0; group < kGroups; ++group) {
         const __m512i value = _mm512_loadu_si512(
             task.values + ((tile * 4 + quad) * task.value_channels + channel + 16 * group) * 4);
-        for (int digit = 0; digit < 4; ++digit) {
+        for (int digit = 0; digit < kDigits; ++digit) {
           acc[group][digit] = _mm512_dpbusd_epi32(acc[group][digit], weight[digit], value);
         }
       }
     }
   }
   for (int group = 0; group < kGroups; ++group) {
-    JoinDigits(acc[group], sums + channel + 16 * group);
+    JoinDigits<kDigits>(acc[group], lowest, sums + channel + 16 * group);
+  }
+}
+
+template <int kGroups>
+void SumBlock(const AttendTask& task, int64_t channel, int64_t begin, int64_t end,
+              const uint8_t* bytes, const Digits& digits, int64_t* sums) {
+  switch (digits.count) {
+    case 0:
+      return;
+    case 1:
+      return SumDigits<kGroups, 1>(task, channel, begin, end, bytes, digits.lowest, sums);
+    case 2:
+      return SumDigits<kGroups, 2>(task, channel, begin, end, bytes, digits.lowest, sums);
+    case 3:
+      return SumDigits<kGroups, 3>(task, channel, begin, end, bytes, digits.lowest, sums);
+    default:
+      return SumDigits<kGroups, 4>(task, channel, begin, end, bytes, digits.lowest, sums);
   }
 }
 
@@ -345,13 +386,14 @@ void Attend(const AttendTask& task) {
       for (int64_t block = 0; block < task.blocks; ++block) {
         PrefetchValues(task, begin + kChunkTiles, head * task.blocks + block,
                        task.heads * task.blocks);
-        CutWeights(task, memory.weights, block, largest_shifts[static_cast<size_t>(block)], begin,
-                   end, memory.digits);
+        const Digits digits =
+            CutWeights(task, memory.weights, block, largest_shifts[static_cast<size_t>(block)],
+                       begin, end, memory.digits);
         const int64_t channel = block * kBlock;
         if (channel + 16 < task.value_channels) {
-          SumBlock<2>(task, channel, begin, end, memory.digits, sums);
+          SumBlock<2>(task, channel, begin, end, memory.digits, digits, sums);
         } else {
-          SumBlock<1>(task, channel, begin, end, memory.digits, sums);
+          SumBlock<1>(task, channel, begin, end, memory.digits, digits, sums);
         }
       }
     }

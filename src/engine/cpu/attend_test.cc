@@ -151,6 +151,14 @@ TEST_P(AttendMatches, ForEveryMagnitude) {
   }
 }
 
+// Several chunks of keys, the further ones with less and less weight, down to none.
+TEST_P(AttendMatches, ForLongContexts) {
+  const numerics::FunctionTables tables = numerics::BuildFunctionTables();
+  for (const int query_bits : {12, 15, 18, 21, 26}) {
+    Compare({40, 3, 1000}, query_bits, 18, 18, tables);
+  }
+}
+
 // A table that falls from 2^24 to 1 at once: what a hostile image may hold.
 TEST_P(AttendMatches, WithTheSteepestTable) {
   numerics::FunctionTables tables = numerics::BuildFunctionTables();

@@ -101,18 +101,36 @@ void KvTiles::Store(int64_t layer, int64_t kv_head, int64_t position, const int3
   }
 }
 
-void KvTiles::FillWithZeros(int64_t begin, int64_t end) {
+void KvTiles::Repeat(int64_t period, int64_t end) {
+  for (int64_t token = period; token < end; ++token) {
+    CopyToken(token - period, token);
+  }
+}
+
+void KvTiles::CopyToken(int64_t from, int64_t to) {
+  const int64_t from_lane = from % kKeyTile;
+  const int64_t to_lane = to % kKeyTile;
   for (int64_t head = 0; head < heads_; ++head) {
-    for (int64_t position = begin; position < end;) {
-      const int64_t tile = head * tiles_ + position / kKeyTile;
-      const int64_t lane = position % kKeyTile;
-      if (const int64_t whole = (end - position) / kKeyTile; lane == 0 && whole > 0) {
-        ClearTiles(tile, whole);
-        position += whole * kKeyTile;
-      } else {
-        ClearLane(tile, lane);
-        ++position;
-      }
+    const int64_t from_tile = head * tiles_ + from / kKeyTile;
+    const int64_t to_tile = head * tiles_ + to / kKeyTile;
+    for (int64_t pair = 0; pair < head_dim_ / 2; ++pair) {
+      const auto at = [&](int64_t tile, int64_t lane) {
+        return keys_ + ((tile * head_dim_ / 2 + pair) * kKeyTile + lane) * 2;
+      };
+      std::copy_n(at(from_tile, from_lane), 2, at(to_tile, to_lane));
+    }
+    for (int64_t channel = 0; channel < value_channels_; ++channel) {
+      const auto at = [&](int64_t tile, int64_t lane) {
+        return ((tile * 4 + lane / 4) * value_channels_ + channel) * 4 + lane % 4;
+      };
+      values_[at(to_tile, to_lane)] = values_[at(from_tile, from_lane)];
+    }
+    for (int64_t block = 0; block < blocks_; ++block) {
+      const auto at = [&](int64_t tile, int64_t lane) {
+        return (tile * blocks_ + block) * kKeyTile + lane;
+      };
+      key_shifts_[at(to_tile, to_lane)] = key_shifts_[at(from_tile, from_lane)];
+      value_shifts_[at(to_tile, to_lane)] = value_shifts_[at(from_tile, from_lane)];
     }
   }
 }
@@ -130,29 +148,6 @@ void KvTiles::CopyFrom(const SessionState& from, int64_t count) {
     copy(other.values_, values_, value_channels_ * kKeyTile);
     copy(other.key_shifts_, key_shifts_, blocks_ * kKeyTile);
     copy(other.value_shifts_, value_shifts_, blocks_ * kKeyTile);
-  }
-}
-
-void KvTiles::ClearTiles(int64_t tile, int64_t count) {
-  const auto clear = [&](auto* array, int64_t of_a_tile) {
-    std::fill_n(array + tile * of_a_tile, count * of_a_tile, 0);
-  };
-  clear(keys_, head_dim_ * kKeyTile);
-  clear(values_, value_channels_ * kKeyTile);
-  clear(key_shifts_, blocks_ * kKeyTile);
-  clear(value_shifts_, blocks_ * kKeyTile);
-}
-
-void KvTiles::ClearLane(int64_t tile, int64_t lane) {
-  for (int64_t channel = 0; channel < head_dim_; ++channel) {
-    keys_[tile * head_dim_ * kKeyTile + (channel / 2 * kKeyTile + lane) * 2 + channel % 2] = 0;
-  }
-  for (int64_t channel = 0; channel < value_channels_; ++channel) {
-    values_[((tile * 4 + lane / 4) * value_channels_ + channel) * 4 + lane % 4] = 0;
-  }
-  for (int64_t block = 0; block < blocks_; ++block) {
-    key_shifts_[(tile * blocks_ + block) * kKeyTile + lane] = 0;
-    value_shifts_[(tile * blocks_ + block) * kKeyTile + lane] = 0;
   }
 }
 

@@ -32,16 +32,15 @@ class KvTiles : public SessionState {
   // Quantises and stores the rotated key and the value of one head: head_dim I32 values each.
   void Store(int64_t layer, int64_t kv_head, int64_t position, const int32_t* key,
              const int32_t* value);
-  void FillWithZeros(int64_t begin, int64_t end) override;
+  void Repeat(int64_t period, int64_t end) override;
   void CopyFrom(const SessionState& from, int64_t count) override;
   // Fills in where the keys and values of a head lie.
   void Locate(int64_t layer, int64_t kv_head, AttendTask& task) const;
 
  private:
   KvTiles() = default;
-  // Zeros in `count` whole tiles; in one lane of a tile.
-  void ClearTiles(int64_t tile, int64_t count);
-  void ClearLane(int64_t tile, int64_t lane);
+  // The entries of one token, of every layer and head.
+  void CopyToken(int64_t from, int64_t to);
 
   int64_t heads_ = 0;  // layers * kv_heads
   int64_t tiles_ = 0;

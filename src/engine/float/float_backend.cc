@@ -19,11 +19,13 @@ struct TwinState : SessionState {
   std::vector<numerics::TwinCache> layers;
   int64_t width = 0;  // values of one token in a layer's keys, and in its values
 
-  void FillWithZeros(int64_t begin, int64_t end) override {
+  void Repeat(int64_t period, int64_t end) override {
     for (numerics::TwinCache& layer : layers) {
       for (std::vector<float>* cache : {&layer.keys, &layer.values}) {
-        cache->resize(static_cast<size_t>(begin * width));
         cache->resize(static_cast<size_t>(end * width));
+        for (auto at = static_cast<size_t>(period * width); at < cache->size(); ++at) {
+          (*cache)[at] = (*cache)[at - static_cast<size_t>(period * width)];
+        }
       }
     }
   }
