@@ -12,14 +12,18 @@
 namespace etch::engine {
 namespace avx512 {
 namespace {
+
+// What the compiler makes good vectors of.
+namespace plain {
 #include "engine/cpu/vector_ops-inl.h"
+}  // namespace plain
 
 void MultiplyAdd(const numerics::WeightView& weights, const InputPanel& inputs, int64_t tile_begin,
                  int64_t tile_end, const AddedTo& to) {
   if (IsOneGroup(weights, inputs)) {
     MultiplyAddGroup(weights, inputs, tile_begin, tile_end, to);
   } else {
-    MultiplyAdd<Multiply>(weights, inputs, tile_begin, tile_end, to);
+    plain::MultiplyAdd<Multiply>(weights, inputs, tile_begin, tile_end, to);
   }
 }
 
@@ -27,8 +31,8 @@ void MultiplyAdd(const numerics::WeightView& weights, const InputPanel& inputs, 
 }  // namespace avx512
 
 const KernelSet kAvx512Kernels = {
-    "avx512",      avx512::Multiply, avx512::Quantize, avx512::QuantizeProducts,
-    avx512::Norm,  avx512::SwiGlu,   avx512::Add,      avx512::MultiplyAdd,
+    "avx512",      avx512::Multiply, avx512::plain::Quantize, avx512::plain::QuantizeProducts,
+    avx512::Norm,  avx512::SwiGlu,   avx512::plain::Add,      avx512::MultiplyAdd,
     avx512::Attend};
 
 }  // namespace etch::engine

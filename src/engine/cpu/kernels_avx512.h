@@ -18,5 +18,9 @@ inline bool IsOneGroup(const numerics::WeightView& weights, const InputPanel& in
          inputs.format() == numerics::ActivationFormat::kA8;
 }
 void Attend(const AttendTask& task);
+void Norm(std::span<const int32_t> x, std::span<const numerics::Gain16> gains, uint64_t epsilon,
+          const numerics::FunctionTables& tables, int32_t* y);
+void SwiGlu(const int32_t* gate, const int32_t* up, int64_t count,
+            const numerics::FunctionTables& tables, int64_t* products);
 
 }  // namespace etch::engine::avx512

@@ -59,6 +59,23 @@ void ExpectSamePanel(const Activation& expected, const InputPanel& panel, int64_
   }
 }
 
+// Function tables: v1's, and the steepest and flattest that numerics::Validate() admits.
+std::vector<numerics::FunctionTables> AdmittedTables() {
+  const numerics::FunctionTables usual = numerics::BuildFunctionTables();
+  numerics::FunctionTables early = usual;  // the whole rise in the first step
+  early.sigmoid.fill(1 << numerics::kSigmoidBits);
+  early.sigmoid.front() = 0;
+  early.rsqrt.fill(1 << numerics::kRsqrtBits);
+  numerics::FunctionTables late = usual;
+  late.sigmoid.fill(0);
+  late.sigmoid.back() = 1 << numerics::kSigmoidBits;
+  late.rsqrt.fill((1 << 29) + 1);
+  for (const numerics::FunctionTables& tables : {early, late}) {
+    EXPECT_TRUE(numerics::Validate(tables));
+  }
+  return {usual, early, late};
+}
+
 TEST_P(VectorOps, QuantizeIsTheContractsAndPacksLikeIt) {
   for (const int64_t width : kWidths) {
     for (int kind = 0; kind < kKinds; ++kind) {
@@ -87,26 +104,28 @@ TEST_P(VectorOps, QuantizeIsTheContractsAndPacksLikeIt) {
 }
 
 TEST_P(VectorOps, Norm) {
-  const numerics::FunctionTables tables = numerics::BuildFunctionTables();
-  for (const int64_t width : kWidths) {
-    for (int kind = 0; kind < kKinds; ++kind) {
-      // Gains of trained models, and of every exponent (the last: shifts up).
-      for (const int highest : {-14, 14, 127}) {
-        std::vector<numerics::Gain16> gains(static_cast<size_t>(width));
-        for (numerics::Gain16& gain : gains) {
-          gain.mantissa =
-              static_cast<int16_t>(std::uniform_int_distribution<int>(-32768, 32767)(random_));
-          gain.exponent = static_cast<int8_t>(
-              std::uniform_int_distribution<int>(highest == -14 ? -20 : -128, highest)(random_));
-        }
-        const std::vector<int32_t> x = Values(width, kind);
-        for (const double eps : {0.0, 1e-5, 1.0}) {
-          const uint64_t epsilon = numerics::NormEpsilon(eps, width);
-          std::vector<int32_t> expected(x.size());
-          numerics::RmsNorm(x, gains, epsilon, tables, expected);
-          std::vector<int32_t> out(x.size());
-          GetParam()->norm(x, gains, epsilon, tables, out.data());
-          ASSERT_EQ(out, expected) << width << ", kind " << kind << ", gains to " << highest;
+  for (const numerics::FunctionTables& tables : AdmittedTables()) {
+    for (const int64_t width : kWidths) {
+      for (int kind = 0; kind < kKinds; ++kind) {
+        // Gains of trained models, and of every exponent (the last: shifts up).
+        for (const int highest : {-14, 14, 127}) {
+          std::vector<numerics::Gain16> gains(static_cast<size_t>(width));
+          for (numerics::Gain16& gain : gains) {
+            gain.mantissa =
+                static_cast<int16_t>(std::uniform_int_distribution<int>(-32768, 32767)(random_));
+            gain.exponent = static_cast<int8_t>(
+                std::uniform_int_distribution<int>(highest == -14 ? -20 : -128, highest)(random_));
+          }
+          gains.front() = {-32768, static_cast<int8_t>(highest)};
+          const std::vector<int32_t> x = Values(width, kind);
+          for (const double eps : {0.0, 1e-5, 1.0}) {
+            const uint64_t epsilon = numerics::NormEpsilon(eps, width);
+            std::vector<int32_t> expected(x.size());
+            numerics::RmsNorm(x, gains, epsilon, tables, expected);
+            std::vector<int32_t> out(x.size());
+            GetParam()->norm(x, gains, epsilon, tables, out.data());
+            ASSERT_EQ(out, expected) << width << ", kind " << kind << ", gains to " << highest;
+          }
         }
       }
     }
@@ -114,7 +133,6 @@ TEST_P(VectorOps, Norm) {
 }
 
 TEST_P(VectorOps, SwiGlu) {
-  const numerics::FunctionTables tables = numerics::BuildFunctionTables();
   std::vector<int32_t> gate;
   for (int64_t value = -(17 << 16); value <= 17 << 16; value += 61) {  // the table's whole range
     gate.push_back(static_cast<int32_t>(value));
@@ -128,10 +146,22 @@ TEST_P(VectorOps, SwiGlu) {
   }
   std::vector<int32_t> up = Values(std::ssize(gate), 1);
   up.back() = kMax32;
-  std::vector<int64_t> out(gate.size());
-  GetParam()->swiglu(gate.data(), up.data(), std::ssize(gate), tables, out.data());
-  for (size_t index = 0; index < gate.size(); ++index) {
-    ASSERT_EQ(out[index], numerics::SwiGlu(gate[index], up[index], tables)) << gate[index];
+  for (const numerics::FunctionTables& tables : AdmittedTables()) {
+    for (size_t count = 0; count <= gate.size(); count = count < 70 ? count + 1 : gate.size()) {
+      // From the end, where the extremes are; what lies behind is left alone.
+      const size_t from = gate.size() - count;
+      std::vector<int64_t> out(count + 1, -1);
+      GetParam()->swiglu(gate.data() + from, up.data() + from, static_cast<int64_t>(count), tables,
+                         out.data());
+      for (size_t index = 0; index < count; ++index) {
+        ASSERT_EQ(out[index], numerics::SwiGlu(gate[from + index], up[from + index], tables))
+            << gate[from + index];
+      }
+      ASSERT_EQ(out[count], -1);
+      if (count == gate.size()) {
+        break;
+      }
+    }
   }
 }
 
