@@ -74,7 +74,7 @@ class AttendMatches : public ::testing::TestWithParam<const KernelSet*> {
       const std::vector<int32_t> k = Draw(shape.head_dim, std::max(1, key_bits - int(key % 5)));
       const std::vector<int32_t> v =
           Draw(shape.head_dim, std::max(1, value_bits - int((7 * key) % 19)));
-      tiles.Store(1, 1, key, k.data(), v.data());
+      tiles.Store(1, 1, key, k.data(), v.data(), *GetParam());
       std::vector<int16_t> codes(width);
       std::vector<uint8_t> shifts(blocks);
       quantize(k, numerics::kMaxA14, codes.data(), shifts.data());

@@ -187,20 +187,16 @@ void CpuBackend::StoreAndRotate(std::span<const Column> columns, int64_t layer) 
               .subspan(static_cast<size_t>(column * pairs), static_cast<size_t>(pairs));
       const Column& at = columns[static_cast<size_t>(column)];
       int32_t* key = keys_.Row(column) + kv_head * head_dim;
-      numerics::RotateHead(rotations, {key, static_cast<size_t>(head_dim)});
+      kernels_.rotate(rotations, key);
       static_cast<KvTiles&>(*at.state).Store(layer, kv_head, at.position, key,
-                                             values_.Row(column) + kv_head * head_dim);
+                                             values_.Row(column) + kv_head * head_dim, kernels_);
       for (int64_t head = kv_head * heads_per_kv; head < (kv_head + 1) * heads_per_kv; ++head) {
         int32_t* query = queries_.Row(column) + head * head_dim;
-        numerics::RotateHead(rotations, {query, static_cast<size_t>(head_dim)});
-        for (int64_t block = 0; block < blocks; ++block) {
-          const int64_t from = block * numerics::kBlock;
-          const auto size = static_cast<size_t>(std::min(numerics::kBlock, head_dim - from));
-          const int64_t row = column * config_.n_heads + head;
-          query_shifts_[static_cast<size_t>(row * blocks + block)] =
-              numerics::QuantizeBlock({query + from, size}, numerics::kMaxA14,
-                                      {query_codes_.data() + row * head_dim + from, size});
-        }
+        const int64_t row = column * config_.n_heads + head;
+        kernels_.rotate(rotations, query);
+        kernels_.quantize_head({query, static_cast<size_t>(head_dim)}, numerics::kMaxA14,
+                               query_codes_.data() + row * head_dim,
+                               query_shifts_.data() + row * blocks);
       }
     }
   };

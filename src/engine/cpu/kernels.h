@@ -82,6 +82,11 @@ struct KernelSet {
   // products[i] = numerics::SwiGlu(gate[i], up[i]).
   void (*swiglu)(const int32_t* gate, const int32_t* up, int64_t count,
                  const numerics::FunctionTables& tables, int64_t* products);
+  // numerics::RotateHead of one head, 2 · rotations.size() values.
+  void (*rotate)(std::span<const numerics::Rotation> rotations, int32_t* head);
+  // numerics::QuantizeBlock of each block of one head: as many codes as values, a shift a block.
+  void (*quantize_head)(std::span<const int32_t> values, int32_t max_code, int16_t* codes,
+                        uint8_t* shifts);
   // out = sat(a + b).
   void (*add)(const int32_t* a, const int32_t* b, int64_t count, int32_t* out);
   // Adds what an adapter gives: for every row of tiles [tile_begin, tile_end) and every column of

@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "numerics/fixed_point.h"
 #include "numerics/norm.h"
+#include "numerics/rope.h"
 
 namespace etch::engine {
 namespace avx2 {
@@ -18,8 +19,17 @@ namespace {
 }  // namespace avx2
 
 const KernelSet kAvx2Kernels = {
-    "avx2",      avx2::Multiply, avx2::Quantize, avx2::QuantizeProducts,
-    avx2::Norm,  avx2::SwiGlu,   avx2::Add,      avx2::MultiplyAdd<avx2::Multiply>,
-    avx2::Attend};
+    .isa = "avx2",
+    .multiply = avx2::Multiply,
+    .quantize = avx2::Quantize,
+    .quantize_products = avx2::QuantizeProducts,
+    .norm = avx2::Norm,
+    .swiglu = avx2::SwiGlu,
+    .rotate = avx2::Rotate,
+    .quantize_head = avx2::QuantizeHead,
+    .add = avx2::Add,
+    .multiply_add = avx2::MultiplyAdd<avx2::Multiply>,
+    .attend = avx2::Attend,
+};
 
 }  // namespace etch::engine

@@ -8,6 +8,7 @@
 #include "model/config.h"
 #include "numerics/fixed_point.h"
 #include "numerics/norm.h"
+#include "numerics/rope.h"
 
 namespace etch::engine {
 namespace avx512 {
@@ -31,8 +32,17 @@ void MultiplyAdd(const numerics::WeightView& weights, const InputPanel& inputs, 
 }  // namespace avx512
 
 const KernelSet kAvx512Kernels = {
-    "avx512",      avx512::Multiply, avx512::plain::Quantize, avx512::plain::QuantizeProducts,
-    avx512::Norm,  avx512::SwiGlu,   avx512::plain::Add,      avx512::MultiplyAdd,
-    avx512::Attend};
+    .isa = "avx512",
+    .multiply = avx512::Multiply,
+    .quantize = avx512::plain::Quantize,
+    .quantize_products = avx512::plain::QuantizeProducts,
+    .norm = avx512::Norm,
+    .swiglu = avx512::SwiGlu,
+    .rotate = avx512::Rotate,
+    .quantize_head = avx512::QuantizeHead,
+    .add = avx512::plain::Add,
+    .multiply_add = avx512::MultiplyAdd,
+    .attend = avx512::Attend,
+};
 
 }  // namespace etch::engine

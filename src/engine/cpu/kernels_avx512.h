@@ -22,5 +22,8 @@ void Norm(std::span<const int32_t> x, std::span<const numerics::Gain16> gains, u
           const numerics::FunctionTables& tables, int32_t* y);
 void SwiGlu(const int32_t* gate, const int32_t* up, int64_t count,
             const numerics::FunctionTables& tables, int64_t* products);
+void Rotate(std::span<const numerics::Rotation> rotations, int32_t* head);
+void QuantizeHead(std::span<const int32_t> values, int32_t max_code, int16_t* codes,
+                  uint8_t* shifts);
 
 }  // namespace etch::engine::avx512

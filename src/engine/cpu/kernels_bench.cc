@@ -26,6 +26,7 @@ using numerics::WeightFormat;
 
 constexpr int64_t kDim = 4096;
 constexpr int64_t kFfnDim = 14336;
+constexpr int64_t kHeadDim = 128;
 constexpr int64_t kRank = 16;  // of an adapter
 
 // Memory as the engine has it: at cache lines, in huge pages.
@@ -113,7 +114,6 @@ void MultiplyAdd(benchmark::State& state, const KernelSet* kernels, int64_t colu
 // standard deviation of 5 (e^5 in weight), 15 by 0.7, where all keys matter.
 void Attend(benchmark::State& state, const KernelSet* kernels, int64_t keys, int query_bits) {
   constexpr int64_t kHeads = 4;
-  constexpr int64_t kHeadDim = 128;
   model::Config config;
   config.n_layers = 1;
   config.n_heads = kHeads;
@@ -196,6 +196,27 @@ void SwiGlu(benchmark::State& state, const KernelSet* kernels, int64_t width) {
   state.counters["bytes"] = Rate(width * 4);
 }
 
+void Rotate(benchmark::State& state, const KernelSet* kernels) {
+  Vector<int32_t> head = RandomValues(kHeadDim, 18);
+  const std::vector<numerics::Rotation> rotations(kHeadDim / 2, {11585, 11585});
+  for (auto _ : state) {
+    kernels->rotate(rotations, head.data());
+    benchmark::ClobberMemory();
+  }
+  state.counters["bytes"] = Rate(kHeadDim * 4);
+}
+
+void QuantizeHead(benchmark::State& state, const KernelSet* kernels) {
+  const Vector<int32_t> head = RandomValues(kHeadDim, 18);
+  Vector<int16_t> codes(kHeadDim);
+  std::vector<uint8_t> shifts(kHeadDim / numerics::kBlock);
+  for (auto _ : state) {
+    kernels->quantize_head(head, numerics::kMaxA14, codes.data(), shifts.data());
+    benchmark::ClobberMemory();
+  }
+  state.counters["bytes"] = Rate(kHeadDim * 4);
+}
+
 bool RegisterAll() {
   for (const KernelSet* kernels : AvailableKernels()) {
     const std::string isa(kernels->isa);
@@ -232,6 +253,8 @@ bool RegisterAll() {
       benchmark::RegisterBenchmark(("attend_flat" + end).c_str(), Attend, kernels, keys, 15)
           ->Unit(benchmark::kMicrosecond);
     }
+    benchmark::RegisterBenchmark(("rotate/" + isa + "/128").c_str(), Rotate, kernels);
+    benchmark::RegisterBenchmark(("quantize_head/" + isa + "/128").c_str(), QuantizeHead, kernels);
     for (const int64_t width : {kDim, kFfnDim}) {
       const std::string end = "/" + isa + "/" + std::to_string(width);
       benchmark::RegisterBenchmark(("quantize_A8" + end).c_str(), Quantize, kernels,

@@ -14,6 +14,7 @@
 #include "numerics/fixed_point.h"
 #include "numerics/linear.h"
 #include "numerics/norm.h"
+#include "numerics/rope.h"
 
 namespace etch::engine {
 namespace {
@@ -222,8 +223,18 @@ void Multiply(const WeightView& weights, const InputPanel& inputs, int64_t tile_
 
 }  // namespace
 
-const KernelSet kGenericKernels = {"generic",    Multiply, Quantize, QuantizeProducts,
-                                   Norm,         SwiGlu,   Add,      MultiplyAdd<Multiply>,
-                                   AttendPlainly};
+const KernelSet kGenericKernels = {
+    .isa = "generic",
+    .multiply = Multiply,
+    .quantize = Quantize,
+    .quantize_products = QuantizeProducts,
+    .norm = Norm,
+    .swiglu = SwiGlu,
+    .rotate = Rotate,
+    .quantize_head = QuantizeHead,
+    .add = Add,
+    .multiply_add = MultiplyAdd<Multiply>,
+    .attend = AttendPlainly,
+};
 
 }  // namespace etch::engine

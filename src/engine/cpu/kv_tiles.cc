@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "base/bytes.h"
 #include "numerics/attention.h"
@@ -75,29 +76,29 @@ KvTiles::~KvTiles() {
 }
 
 void KvTiles::Store(int64_t layer, int64_t kv_head, int64_t position, const int32_t* key,
-                    const int32_t* value) {
+                    const int32_t* value, const KernelSet& kernels) {
   const int64_t tile = (layer * kv_heads_ + kv_head) * tiles_ + position / kKeyTile;
   const int64_t lane = position % kKeyTile;
   int16_t* keys = keys_ + tile * head_dim_ * kKeyTile;
   int8_t* values = values_ + (tile * 4 + lane / 4) * value_channels_ * 4;
   uint8_t* key_shifts = key_shifts_ + tile * blocks_ * kKeyTile;
   uint8_t* value_shifts = value_shifts_ + tile * blocks_ * kKeyTile;
-  std::array<int16_t, kBlock> codes;
-  for (int64_t block = 0; block < blocks_; ++block) {
-    const int64_t begin = block * kBlock;
-    const auto size = static_cast<size_t>(std::min(kBlock, head_dim_ - begin));
-    key_shifts[block * kKeyTile + lane] = numerics::QuantizeBlock(
-        {key + begin, size}, numerics::kMaxA14, std::span(codes).first(size));
-    for (size_t index = 0; index < size; ++index) {
-      const int64_t channel = begin + static_cast<int64_t>(index);
-      keys[(channel / 2 * kKeyTile + lane) * 2 + channel % 2] = codes[index];
+  std::array<int16_t, model::kMaxHeadDim> codes;
+  std::array<uint8_t, model::kMaxHeadDim / kBlock> shifts;
+  const auto quantize = [&](const int32_t* head, int32_t max_code, uint8_t* tile_shifts) {
+    kernels.quantize_head({head, static_cast<size_t>(head_dim_)}, max_code, codes.data(),
+                          shifts.data());
+    for (int64_t block = 0; block < blocks_; ++block) {
+      tile_shifts[block * kKeyTile + lane] = shifts[static_cast<size_t>(block)];
     }
-    value_shifts[block * kKeyTile + lane] = numerics::QuantizeBlock(
-        {value + begin, size}, numerics::kMaxA8, std::span(codes).first(size));
-    for (size_t index = 0; index < size; ++index) {
-      const int64_t channel = begin + static_cast<int64_t>(index);
-      values[channel * 4 + lane % 4] = static_cast<int8_t>(codes[index]);
-    }
+  };
+  quantize(key, numerics::kMaxA14, key_shifts);
+  for (int64_t pair = 0; pair < head_dim_ / 2; ++pair) {
+    std::memcpy(keys + (pair * kKeyTile + lane) * 2, &codes[static_cast<size_t>(2 * pair)], 4);
+  }
+  quantize(value, numerics::kMaxA8, value_shifts);
+  for (int64_t channel = 0; channel < head_dim_; ++channel) {
+    values[channel * 4 + lane % 4] = static_cast<int8_t>(codes[static_cast<size_t>(channel)]);
   }
 }
 

@@ -126,6 +126,21 @@ inline void QuantizeProducts(const int64_t* products, int64_t column, InputPanel
   }
 }
 
+inline void QuantizeHead(std::span<const int32_t> values, int32_t max_code, int16_t* codes,
+                         uint8_t* shifts) {
+  const auto count = static_cast<int64_t>(values.size());
+  for (int64_t begin = 0; begin < count; begin += kVectorBlock) {
+    const int64_t size = count - begin < kVectorBlock ? count - begin : kVectorBlock;
+    shifts[begin / kVectorBlock] =
+        numerics::QuantizeBlock({values.data() + begin, static_cast<size_t>(size)}, max_code,
+                                {codes + begin, static_cast<size_t>(size)});
+  }
+}
+
+inline void Rotate(std::span<const numerics::Rotation> rotations, int32_t* head) {
+  numerics::RotateHead(rotations, {head, 2 * rotations.size()});
+}
+
 // A gain as one 32-bit word, mantissa below exponent, so that a vector of them is one load.
 typedef uint32_t __attribute__((may_alias)) GainWord;
 static_assert(sizeof(numerics::Gain16) == sizeof(GainWord) &&

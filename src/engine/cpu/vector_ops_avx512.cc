@@ -29,7 +29,9 @@ constexpr auto kAllLanes = static_cast<__mmask16>(0xffff);
 
 // The first of sixteen lanes that `count` values fill.
 ETCH_INLINE __mmask16 LanesOf(int64_t count) {
-  return count >= kLanes ? kAllLanes : static_cast<__mmask16>((1 << count) - 1);
+  return count >= kLanes ? kAllLanes
+         : count <= 0    ? __mmask16{0}
+                         : static_cast<__mmask16>((1 << count) - 1);
 }
 
 // Sixteen lanes of 32 bits, zero beyond the mask.
@@ -94,6 +96,15 @@ class Reducer {
   __m128i second_;
   __m512i half_;
 };
+
+// numerics::BlockShift: the first shift tried is right or one too small (contract §14).
+ETCH_INLINE int BlockShift(uint64_t magnitude, int32_t max_code) {
+  const int bits =
+      numerics::BitLength(magnitude) - numerics::BitLength(static_cast<uint64_t>(max_code));
+  const int shift = bits < 0 ? 0 : bits;
+  const uint64_t rounded = (magnitude + ((uint64_t{1} << shift) >> 1)) >> shift;
+  return shift + (rounded > static_cast<uint64_t>(max_code) ? 1 : 0);
+}
 
 }  // namespace
 
@@ -226,6 +237,48 @@ void SwiGlu(const int32_t* gate, const int32_t* up, int64_t count,
       Store(out, lanes, _mm512_permutex2var_epi64(even, lower, odd));
       Store(out + 8, lanes >> 8, _mm512_permutex2var_epi64(even, upper, odd));
     });
+  }
+}
+
+// Products of 31 and 17 bits; two of them fit 2^47.
+void Rotate(std::span<const numerics::Rotation> rotations, int32_t* head) {
+  static_assert(sizeof(numerics::Rotation) == 8);  // cosine below sine
+  const numerics::Rotation* pairs = rotations.data();
+  const __m512i half = _mm512_set1_epi64(1 << (numerics::kRotationBits - 1));
+  const auto round = [&](__m512i sum) __attribute__((always_inline)) {
+    return _mm512_srai_epi64(_mm512_add_epi64(sum, half), numerics::kRotationBits);
+  };
+  const auto count = 2 * static_cast<int64_t>(rotations.size());
+  ForVectors(count, [&](int64_t index, __mmask16 lanes) __attribute__((always_inline)) {
+    const __m512i even = Load(head + index, lanes);
+    const __m512i odd = Odd(even);
+    const __m512i cosine = Load(pairs + index / 2, lanes);
+    const __m512i sine = Odd(cosine);
+    const __m512i turned_even =
+        _mm512_sub_epi64(_mm512_mul_epi32(even, cosine), _mm512_mul_epi32(odd, sine));
+    const __m512i turned_odd =
+        _mm512_add_epi64(_mm512_mul_epi32(even, sine), _mm512_mul_epi32(odd, cosine));
+    Store(head + index, lanes, SaturateAndJoin(round(turned_even), round(turned_odd)));
+  });
+}
+
+void QuantizeHead(std::span<const int32_t> values, int32_t max_code, int16_t* codes,
+                  uint8_t* shifts) {
+  const auto count = static_cast<int64_t>(values.size());
+  const int32_t* next = values.data();
+  for (int64_t left = count; left > 0; left -= numerics::kBlock) {
+    const __mmask16 low_lanes = LanesOf(left);
+    const __mmask16 high_lanes = LanesOf(left - kLanes);
+    const __m512i low = Load(next, low_lanes);
+    const __m512i high = Load(next + kLanes, high_lanes);
+    const __m512i magnitudes = _mm512_max_epu32(_mm512_abs_epi32(low), _mm512_abs_epi32(high));
+    const int shift = BlockShift(_mm512_reduce_max_epu32(magnitudes), max_code);
+    const Reducer reduce(shift);
+    _mm512_mask_cvtepi32_storeu_epi16(codes, low_lanes, reduce(low));
+    _mm512_mask_cvtepi32_storeu_epi16(codes + kLanes, high_lanes, reduce(high));
+    *shifts++ = static_cast<uint8_t>(shift);
+    next += numerics::kBlock;
+    codes += numerics::kBlock;
   }
 }
 

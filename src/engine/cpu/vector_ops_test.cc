@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 
 #include "engine/cpu/kernels.h"
 #include "model/config.h"
 #include "numerics/norm.h"
+#include "numerics/rope.h"
 #include "numerics/swiglu.h"
 #include "numerics/tables.h"
 
@@ -98,6 +100,84 @@ TEST_P(VectorOps, QuantizeIsTheContractsAndPacksLikeIt) {
         GetParam()->quantize_products(products.data(), 0, panel);
         numerics::QuantizeActivation(products, 32, format, expected);
         ExpectSamePanel(expected, panel, 0);
+      }
+    }
+  }
+}
+
+TEST_P(VectorOps, RotateAndQuantizeHead) {
+  // A composed rotation of any admitted table lies in ±2^15.
+  std::uniform_int_distribution<int32_t> any(-(1 << 15), 1 << 15);
+  for (size_t pairs = 1; pairs <= model::kMaxHeadDim / 2; ++pairs) {
+    for (int kind = 0; kind < kKinds; ++kind) {
+      std::vector<numerics::Rotation> rotations(pairs);
+      for (numerics::Rotation& rotation : rotations) {
+        rotation = {any(random_), any(random_)};
+      }
+      rotations.back() = {-(1 << 15), 1 << 15};
+      // What lies behind the head is left alone.
+      std::vector<int32_t> head = Values(static_cast<int64_t>(2 * pairs), kind);
+      std::vector<int32_t> rotated = head;
+      rotated.push_back(-1);
+      numerics::RotateHead(rotations, head);
+      GetParam()->rotate(rotations, rotated.data());
+      ASSERT_EQ(rotated.back(), -1);
+      rotated.pop_back();
+      ASSERT_EQ(rotated, head) << pairs << " pairs, kind " << kind;
+
+      for (const int32_t limit : {numerics::kMaxA14, numerics::kMaxA8}) {
+        std::vector<int16_t> codes(head.size() + 1, -1);
+        std::vector<uint8_t> shifts(head.size() / numerics::kBlock + 2, 99);
+        GetParam()->quantize_head(head, limit, codes.data(), shifts.data());
+        ASSERT_EQ(codes.back(), -1);
+        size_t block = 0;
+        for (size_t begin = 0; begin < head.size(); begin += numerics::kBlock) {
+          const size_t size = std::min<size_t>(numerics::kBlock, head.size() - begin);
+          std::vector<int16_t> expected(size);
+          const auto values = std::span<const int32_t>(head).subspan(begin, size);
+          ASSERT_EQ(shifts[block++], numerics::QuantizeBlock(values, limit, expected));
+          for (size_t index = 0; index < size; ++index) {
+            ASSERT_EQ(codes[begin + index], expected[index]) << pairs << " pairs, kind " << kind;
+          }
+        }
+        ASSERT_EQ(shifts[block], 99);
+      }
+    }
+  }
+}
+
+// Every magnitude near a power of two, where the search for the shift takes a second trial.
+TEST_P(VectorOps, ShiftsAtTheirEdges) {
+  std::vector<int32_t> values(64);
+  for (int bits = 0; bits <= 31; ++bits) {
+    for (int64_t delta = -70; delta <= 70; ++delta) {
+      for (const int64_t part : {int64_t{0}, int64_t{127} << 24, int64_t{8191} << 18}) {
+        const int64_t edge = (part == 0 ? int64_t{1} << bits : part >> (31 - bits)) + delta;
+        values[5] = static_cast<int32_t>(std::clamp<int64_t>(edge, 0, kMax32));
+        values[40] = -values[5];
+        for (const int32_t limit : {numerics::kMaxA14, numerics::kMaxA8}) {
+          std::array<int16_t, 64> codes;
+          std::array<uint8_t, 2> shifts;
+          GetParam()->quantize_head(values, limit, codes.data(), shifts.data());
+          const auto magnitude = static_cast<uint64_t>(values[5]);
+          ASSERT_EQ(shifts[0], numerics::BlockShift(magnitude, limit)) << magnitude;
+          ASSERT_EQ(shifts[1], shifts[0]);
+          ASSERT_EQ(codes[5], numerics::RoundShiftRight(values[5], shifts[0]));
+          ASSERT_EQ(codes[40], numerics::RoundShiftRight(values[40], shifts[0]));
+        }
+        for (const ActivationFormat format : {ActivationFormat::kA8, ActivationFormat::kA16}) {
+          InputPanel panel;
+          panel.Reset(format, 64, 1);
+          GetParam()->quantize(values.data(), 0, panel);
+          Activation expected;
+          numerics::QuantizeActivation(values, format, expected);
+          ExpectSamePanel(expected, panel, 0);
+          const std::vector<int64_t> products(values.begin(), values.end());
+          panel.Reset(format, 64, 1, 32);
+          GetParam()->quantize_products(products.data(), 0, panel);
+          numerics::QuantizeActivation(products, 32, format, expected);
+          ExpectSamePanel(expected, panel, 0);
+        }
       }
     }
   }
