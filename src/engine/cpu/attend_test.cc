@@ -5,6 +5,7 @@
 #include <random>
 
 #include "base/aligned_buffer.h"
+#include "engine/cpu/attend_parts.h"
 #include "engine/cpu/kv_tiles.h"
 #include "numerics/attention.h"
 
@@ -164,6 +165,43 @@ TEST_P(AttendMatches, WithTheSteepestTable) {
   numerics::FunctionTables tables = numerics::BuildFunctionTables();
   std::fill(tables.exp2.begin() + 1, tables.exp2.end(), 1);
   Compare({64, 2, 40}, 18, 18, 18, tables);
+}
+
+// Sums to their bound of 127 · 64 · W (docs/numeric-contract.md §14), W from its least to its most.
+TEST(FinishHead, IsTheDefinitionAtEveryWidthAndBound) {
+  std::mt19937_64 random(5);
+  for (int64_t head_dim = 2; head_dim <= model::kMaxHeadDim; head_dim += 2) {
+    const auto width = static_cast<size_t>(head_dim);
+    for (int bits = 24; bits <= 41; ++bits) {
+      const auto least = uint64_t{1} << bits;
+      const uint64_t most = bits == 41 ? least : 2 * least - 1;
+      for (const uint64_t weight : {least, (least + most) / 2, most}) {
+        const auto bound = static_cast<int64_t>(127 * 64 * weight);
+        std::vector<int64_t> sums(width);
+        std::vector<uint8_t> shifts(static_cast<size_t>(numerics::HeadBlocks(head_dim)));
+        for (size_t channel = 0; channel < width; ++channel) {
+          const int64_t drawn = static_cast<int64_t>(random()) % (bound + 1) >> random() % 40;
+          sums[channel] = channel == 0 ? bound : channel == 1 ? -bound : drawn;
+        }
+        for (uint8_t& shift : shifts) {
+          shift = static_cast<uint8_t>(random() % 26);
+        }
+        shifts.front() = weight == least ? 25 : weight == most ? 0 : shifts.front();
+        std::vector<int32_t> expected(width);
+        numerics::FinishAttention(weight, sums, shifts, expected);
+        std::vector<int32_t> out(2 * width + 1, -1);  // as the second head of two
+        AttendTask task;
+        task.head_dim = head_dim;
+        task.blocks = std::ssize(shifts);
+        task.out = out.data();
+        FinishHead(task, 1, weight, sums.data(), shifts);
+        ASSERT_EQ(std::vector<int32_t>(out.begin() + head_dim, out.end() - 1), expected)
+            << head_dim << " channels, weight " << weight;
+        ASSERT_EQ(out.back(), -1);
+        ASSERT_EQ(out[width - 1], -1);
+      }
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sets, AttendMatches, ::testing::ValuesIn(AvailableKernels()),

@@ -13,6 +13,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/huge_page_arena.h"
+#include "engine/cpu/attend_parts.h"
 #include "engine/cpu/kv_tiles.h"
 #include "numerics/attention.h"
 #include "numerics/linear.h"
@@ -217,7 +218,28 @@ void QuantizeHead(benchmark::State& state, const KernelSet* kernels) {
   state.counters["bytes"] = Rate(kHeadDim * 4);
 }
 
+// The end of attention, common to all sets.
+void FinishAttention(benchmark::State& state) {
+  std::mt19937_64 random(3);
+  std::vector<int64_t> sums(kHeadDim);
+  for (int64_t& sum : sums) {
+    sum = static_cast<int64_t>(random()) >> 22;
+  }
+  const std::vector<uint8_t> shifts(kHeadDim / numerics::kBlock, 10);
+  Vector<int32_t> out(kHeadDim);
+  AttendTask task;
+  task.head_dim = kHeadDim;
+  task.blocks = kHeadDim / numerics::kBlock;
+  task.out = out.data();
+  for (auto _ : state) {
+    FinishHead(task, 0, uint64_t{1} << 36, sums.data(), shifts);
+    benchmark::ClobberMemory();
+  }
+  state.counters["bytes"] = Rate(kHeadDim * 4);
+}
+
 bool RegisterAll() {
+  benchmark::RegisterBenchmark("finish_attention/128", FinishAttention);
   for (const KernelSet* kernels : AvailableKernels()) {
     const std::string isa(kernels->isa);
     const bool plain = isa == "generic";
