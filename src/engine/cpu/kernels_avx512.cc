@@ -19,6 +19,22 @@ namespace plain {
 #include "engine/cpu/vector_ops-inl.h"
 }  // namespace plain
 
+void Quantize(const int32_t* values, int64_t column, InputPanel& panel) {
+  if (IsWide(panel)) {
+    QuantizeWide(values, column, panel);
+  } else {
+    plain::Quantize(values, column, panel);
+  }
+}
+
+void QuantizeProducts(const int64_t* products, int64_t column, InputPanel& panel) {
+  if (IsWide(panel)) {
+    QuantizeWide(products, column, panel);
+  } else {
+    plain::QuantizeProducts(products, column, panel);
+  }
+}
+
 void MultiplyAdd(const numerics::WeightView& weights, const InputPanel& inputs, int64_t tile_begin,
                  int64_t tile_end, const AddedTo& to) {
   if (IsOneGroup(weights, inputs)) {
@@ -34,8 +50,8 @@ void MultiplyAdd(const numerics::WeightView& weights, const InputPanel& inputs, 
 const KernelSet kAvx512Kernels = {
     .isa = "avx512",
     .multiply = avx512::Multiply,
-    .quantize = avx512::plain::Quantize,
-    .quantize_products = avx512::plain::QuantizeProducts,
+    .quantize = avx512::Quantize,
+    .quantize_products = avx512::QuantizeProducts,
     .norm = avx512::Norm,
     .swiglu = avx512::SwiGlu,
     .rotate = avx512::Rotate,

@@ -18,6 +18,11 @@ inline bool IsOneGroup(const numerics::WeightView& weights, const InputPanel& in
          inputs.format() == numerics::ActivationFormat::kA8;
 }
 void Attend(const AttendTask& task);
+// KernelSet::quantize and quantize_products of four blocks or more. They are for any width, but for
+// fewer blocks the plain loops take half as long.
+void QuantizeWide(const int32_t* values, int64_t column, InputPanel& panel);
+void QuantizeWide(const int64_t* products, int64_t column, InputPanel& panel);
+inline bool IsWide(const InputPanel& panel) { return panel.groups() >= 4; }
 void Norm(std::span<const int32_t> x, std::span<const numerics::Gain16> gains, uint64_t epsilon,
           const numerics::FunctionTables& tables, int32_t* y);
 void SwiGlu(const int32_t* gate, const int32_t* up, int64_t count,

@@ -186,6 +186,21 @@ void Quantize(benchmark::State& state, const KernelSet* kernels, ActivationForma
   state.counters["bytes"] = Rate(width * 4);
 }
 
+void QuantizeProducts(benchmark::State& state, const KernelSet* kernels, int64_t width) {
+  const Vector<int32_t> values = RandomValues(width, 18);
+  Vector<int64_t> products(values.size());
+  for (size_t index = 0; index < values.size(); ++index) {
+    products[index] = int64_t{values[index]} * values[values.size() - 1 - index];
+  }
+  InputPanel panel;
+  panel.Reset(ActivationFormat::kA8, width, 1, 2 * numerics::kPoint);
+  for (auto _ : state) {
+    kernels->quantize_products(products.data(), 0, panel);
+    benchmark::ClobberMemory();
+  }
+  state.counters["bytes"] = Rate(width * 8);
+}
+
 void SwiGlu(benchmark::State& state, const KernelSet* kernels, int64_t width) {
   const Vector<int32_t> values = RandomValues(width, 18);
   const numerics::FunctionTables tables = numerics::BuildFunctionTables();
@@ -284,6 +299,8 @@ bool RegisterAll() {
       benchmark::RegisterBenchmark(("quantize_A16" + end).c_str(), Quantize, kernels,
                                    ActivationFormat::kA16, width);
       benchmark::RegisterBenchmark(("swiglu" + end).c_str(), SwiGlu, kernels, width);
+      benchmark::RegisterBenchmark(("quantize_products" + end).c_str(), QuantizeProducts, kernels,
+                                   width);
       if (width == kDim) {  // no norm is wider than the residual stream
         benchmark::RegisterBenchmark(("norm" + end).c_str(), Norm, kernels, width);
       }

@@ -13,10 +13,9 @@
 #include <cstring>
 
 #include "engine/cpu/kernels_avx512.h"
+#include "engine/cpu/lanes_avx512-inl.h"
 #include "numerics/fixed_point.h"
 #include "numerics/norm.h"
-
-#define ETCH_INLINE inline __attribute__((always_inline))
 
 namespace etch::engine::avx512 {
 namespace {
@@ -24,20 +23,6 @@ namespace {
 using numerics::kMax32;
 using numerics::kPoint;
 
-constexpr int64_t kLanes = 16;
-constexpr auto kAllLanes = static_cast<__mmask16>(0xffff);
-
-// The first of sixteen lanes that `count` values fill.
-ETCH_INLINE __mmask16 LanesOf(int64_t count) {
-  return count >= kLanes ? kAllLanes
-         : count <= 0    ? __mmask16{0}
-                         : static_cast<__mmask16>((1 << count) - 1);
-}
-
-// Sixteen lanes of 32 bits, zero beyond the mask.
-ETCH_INLINE __m512i Load(const void* values, __mmask16 lanes) {
-  return lanes == kAllLanes ? _mm512_loadu_si512(values) : _mm512_maskz_loadu_epi32(lanes, values);
-}
 ETCH_INLINE void Store(int32_t* values, __mmask16 lanes, __m512i of) {
   if (lanes == kAllLanes) {
     _mm512_storeu_si512(values, of);
@@ -77,33 +62,6 @@ ETCH_INLINE __m512i SaturateAndJoin(__m512i even, __m512i odd) {
   const __m512i below = _mm512_max_epi64(_mm512_min_epi64(even, high), low);
   const __m512i above = _mm512_max_epi64(_mm512_min_epi64(odd, high), low);
   return _mm512_mask_shuffle_epi32(below, 0xaaaa, above, _MM_PERM_CCAA);
-}
-
-// round(value / 2^shift) of 32-bit lanes for any shift from 0 on, without a branch:
-// ((v >> (s-1)) + 1) >> 1 for s ≥ 1, ((v >> 0) + 0) >> 0 for 0.
-class Reducer {
- public:
-  explicit ETCH_INLINE Reducer(int shift)
-      : first_(_mm_cvtsi32_si128(shift == 0 ? 0 : shift - 1)),
-        second_(_mm_cvtsi32_si128(shift == 0 ? 0 : 1)),
-        half_(_mm512_set1_epi32(shift == 0 ? 0 : 1)) {}
-  ETCH_INLINE __m512i operator()(__m512i values) const {
-    return _mm512_sra_epi32(_mm512_add_epi32(_mm512_sra_epi32(values, first_), half_), second_);
-  }
-
- private:
-  __m128i first_;
-  __m128i second_;
-  __m512i half_;
-};
-
-// numerics::BlockShift: the first shift tried is right or one too small (contract §14).
-ETCH_INLINE int BlockShift(uint64_t magnitude, int32_t max_code) {
-  const int bits =
-      numerics::BitLength(magnitude) - numerics::BitLength(static_cast<uint64_t>(max_code));
-  const int shift = bits < 0 ? 0 : bits;
-  const uint64_t rounded = (magnitude + ((uint64_t{1} << shift) >> 1)) >> shift;
-  return shift + (rounded > static_cast<uint64_t>(max_code) ? 1 : 0);
 }
 
 }  // namespace
@@ -260,26 +218,6 @@ void Rotate(std::span<const numerics::Rotation> rotations, int32_t* head) {
         _mm512_add_epi64(_mm512_mul_epi32(even, sine), _mm512_mul_epi32(odd, cosine));
     Store(head + index, lanes, SaturateAndJoin(round(turned_even), round(turned_odd)));
   });
-}
-
-void QuantizeHead(std::span<const int32_t> values, int32_t max_code, int16_t* codes,
-                  uint8_t* shifts) {
-  const auto count = static_cast<int64_t>(values.size());
-  const int32_t* next = values.data();
-  for (int64_t left = count; left > 0; left -= numerics::kBlock) {
-    const __mmask16 low_lanes = LanesOf(left);
-    const __mmask16 high_lanes = LanesOf(left - kLanes);
-    const __m512i low = Load(next, low_lanes);
-    const __m512i high = Load(next + kLanes, high_lanes);
-    const __m512i magnitudes = _mm512_max_epu32(_mm512_abs_epi32(low), _mm512_abs_epi32(high));
-    const int shift = BlockShift(_mm512_reduce_max_epu32(magnitudes), max_code);
-    const Reducer reduce(shift);
-    _mm512_mask_cvtepi32_storeu_epi16(codes, low_lanes, reduce(low));
-    _mm512_mask_cvtepi32_storeu_epi16(codes + kLanes, high_lanes, reduce(high));
-    *shifts++ = static_cast<uint8_t>(shift);
-    next += numerics::kBlock;
-    codes += numerics::kBlock;
-  }
 }
 
 }  // namespace etch::engine::avx512

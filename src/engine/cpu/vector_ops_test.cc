@@ -21,6 +21,9 @@ using numerics::kMax32;
 
 constexpr int64_t kWidths[] = {1, 15, 16, 31, 32, 33, 48, 64, 172, 576, 1000, 4096};
 
+constexpr int64_t kInputWidths[] = {1,   16,  32,  33,  96,   97,   127,   128,
+                                    129, 160, 172, 576, 1000, 4096, 16400, model::kMaxFfnDim};
+
 class VectorOps : public ::testing::TestWithParam<const KernelSet*> {
  protected:
   // Values of `bits` magnitude bits at most; every kind of vector that a layer can meet.
@@ -79,7 +82,7 @@ std::vector<numerics::FunctionTables> AdmittedTables() {
 }
 
 TEST_P(VectorOps, QuantizeIsTheContractsAndPacksLikeIt) {
-  for (const int64_t width : kWidths) {
+  for (const int64_t width : kInputWidths) {
     for (int kind = 0; kind < kKinds; ++kind) {
       for (const ActivationFormat format : {ActivationFormat::kA8, ActivationFormat::kA16}) {
         InputPanel panel;
@@ -148,7 +151,7 @@ TEST_P(VectorOps, RotateAndQuantizeHead) {
 
 // Every magnitude near a power of two, where the search for the shift takes a second trial.
 TEST_P(VectorOps, ShiftsAtTheirEdges) {
-  std::vector<int32_t> values(64);
+  std::vector<int32_t> values(128);
   for (int bits = 0; bits <= 31; ++bits) {
     for (int64_t delta = -70; delta <= 70; ++delta) {
       for (const int64_t part : {int64_t{0}, int64_t{127} << 24, int64_t{8191} << 18}) {
@@ -158,7 +161,8 @@ TEST_P(VectorOps, ShiftsAtTheirEdges) {
         for (const int32_t limit : {numerics::kMaxA14, numerics::kMaxA8}) {
           std::array<int16_t, 64> codes;
           std::array<uint8_t, 2> shifts;
-          GetParam()->quantize_head(values, limit, codes.data(), shifts.data());
+          GetParam()->quantize_head(std::span(values).first(64), limit, codes.data(),
+                                    shifts.data());
           const auto magnitude = static_cast<uint64_t>(values[5]);
           ASSERT_EQ(shifts[0], numerics::BlockShift(magnitude, limit)) << magnitude;
           ASSERT_EQ(shifts[1], shifts[0]);
@@ -167,13 +171,13 @@ TEST_P(VectorOps, ShiftsAtTheirEdges) {
         }
         for (const ActivationFormat format : {ActivationFormat::kA8, ActivationFormat::kA16}) {
           InputPanel panel;
-          panel.Reset(format, 64, 1);
+          panel.Reset(format, 128, 1);
           GetParam()->quantize(values.data(), 0, panel);
           Activation expected;
           numerics::QuantizeActivation(values, format, expected);
           ExpectSamePanel(expected, panel, 0);
           const std::vector<int64_t> products(values.begin(), values.end());
-          panel.Reset(format, 64, 1, 32);
+          panel.Reset(format, 128, 1, 32);
           GetParam()->quantize_products(products.data(), 0, panel);
           numerics::QuantizeActivation(products, 32, format, expected);
           ExpectSamePanel(expected, panel, 0);
