@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "engine/cpu/block_shift-inl.h"
 #include "model/config.h"
 #include "numerics/fixed_point.h"
 #include "numerics/norm.h"

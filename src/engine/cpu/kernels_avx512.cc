@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "engine/cpu/block_shift-inl.h"
 #include "model/config.h"
 #include "numerics/fixed_point.h"
 #include "numerics/norm.h"

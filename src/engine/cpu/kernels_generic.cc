@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "engine/cpu/attend_parts.h"
+#include "engine/cpu/block_shift-inl.h"
 #include "engine/cpu/kernels.h"
 #include "model/config.h"
 #include "numerics/fixed_point.h"

@@ -10,6 +10,7 @@
 #include <span>
 #include <type_traits>
 
+#include "engine/cpu/block_shift-inl.h"
 #include "engine/cpu/kernels_avx512.h"
 #include "engine/cpu/lanes_avx512-inl.h"
 #include "model/config.h"
@@ -22,15 +23,6 @@ using numerics::ActivationFormat;
 using numerics::kBlock;
 
 constexpr int64_t kBlocks = 4;  // at a time
-
-// numerics::BlockShift: the first shift tried is right or one too small (contract §14).
-ETCH_INLINE int BlockShift(uint64_t magnitude, int32_t max_code) {
-  const int bits =
-      numerics::BitLength(magnitude) - numerics::BitLength(static_cast<uint64_t>(max_code));
-  const int shift = bits < 0 ? 0 : bits;
-  const uint64_t rounded = (magnitude + ((uint64_t{1} << shift) >> 1)) >> shift;
-  return shift + (rounded > static_cast<uint64_t>(max_code) ? 1 : 0);
-}
 
 // Four lanes: lane i = the sixteen lanes of v[i] joined.
 template <class Join>

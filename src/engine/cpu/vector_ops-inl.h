@@ -95,8 +95,7 @@ void QuantizeColumn(const T* values, int64_t column, InputPanel& panel) {
   int largest = 0;
   uint8_t shifts[model::kMaxFfnDim / kVectorBlock];
   for (int64_t block = 0; block < panel.groups(); ++block) {
-    const int shift =
-        numerics::BlockShift(LargestMagnitude(block_values(block), kVectorBlock), limit);
+    const int shift = BlockShift(LargestMagnitude(block_values(block), kVectorBlock), limit);
     shifts[block] = static_cast<uint8_t>(shift);
     largest = shift > largest ? shift : largest;
   }
@@ -131,9 +130,15 @@ inline void QuantizeHead(std::span<const int32_t> values, int32_t max_code, int1
   const auto count = static_cast<int64_t>(values.size());
   for (int64_t begin = 0; begin < count; begin += kVectorBlock) {
     const int64_t size = count - begin < kVectorBlock ? count - begin : kVectorBlock;
-    shifts[begin / kVectorBlock] =
-        numerics::QuantizeBlock({values.data() + begin, static_cast<size_t>(size)}, max_code,
-                                {codes + begin, static_cast<size_t>(size)});
+    int32_t block[kVectorBlock] = {};
+    std::copy_n(values.data() + begin, size, block);
+    const int shift = BlockShift(LargestMagnitude(block, kVectorBlock), max_code);
+    int32_t rounded[kVectorBlock];
+    RoundBlock(block, shift, rounded);
+    for (int64_t index = 0; index < size; ++index) {
+      codes[begin + index] = static_cast<int16_t>(rounded[index]);
+    }
+    shifts[begin / kVectorBlock] = static_cast<uint8_t>(shift);
   }
 }
 
