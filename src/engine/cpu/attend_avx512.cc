@@ -399,8 +399,8 @@ void Attend(const AttendTask& task) {
     }
   }
   for (int64_t head = 0; head < task.heads; ++head) {
-    FinishHead(task, head, weight_sums[static_cast<size_t>(head)],
-               memory.sums + head * task.value_channels, largest_shifts);
+    FinishHeadInVectors(task, head, weight_sums[static_cast<size_t>(head)],
+                        memory.sums + head * task.value_channels, largest_shifts);
   }
 }
 

@@ -41,22 +41,23 @@ int32_t ScoreOfKey(const AttendTask& task, int64_t head, int64_t key) {
                          task.score_scale);
 }
 
+HeadEnd EndOf(uint64_t weight) {
+  ETCH_DCHECK(weight >= uint64_t{1} << numerics::kExp2Bits);
+  const int align = 31 - numerics::BitLength(weight);
+  const uint64_t divisor = align >= 0 ? weight << align : weight >> -align;
+  return {static_cast<int64_t>((uint64_t{1} << HeadEnd::kReciprocalBits) / divisor),
+          HeadEnd::kShorter - align};
+}
+
 // numerics::FinishAttention with what only depends on the head or the block outside of the loop:
 // there, every shift and saturation asks for its case again. The bounds are §14's of the contract.
 void FinishHead(const AttendTask& task, int64_t head, uint64_t weight, const int64_t* sums,
                 std::span<const uint8_t> largest_shifts) {
-  constexpr int kReciprocalBits = 60;
-  constexpr int kShorter = 12;  // bits that the sums lose, so that the product fits
-  ETCH_DCHECK(weight >= uint64_t{1} << numerics::kExp2Bits);
-  const int align = 31 - numerics::BitLength(weight);
-  const uint64_t divisor = align >= 0 ? weight << align : weight >> -align;
-  const auto reciprocal = static_cast<int64_t>((uint64_t{1} << kReciprocalBits) / divisor);
-  const int narrow = kShorter - align;  // 6 … 23
+  const auto [reciprocal, narrow] = EndOf(weight);
   const int64_t narrow_half = int64_t{1} << (narrow - 1);
   int32_t* out = task.out + head * task.head_dim;
   for (int64_t block = 0; block < task.blocks; ++block) {
-    const int down = kReciprocalBits - kShorter + numerics::kValueHeadroom -
-                     largest_shifts[static_cast<size_t>(block)];  // 29 … 54
+    const int down = HeadEnd::Down(largest_shifts[static_cast<size_t>(block)]);
     const int64_t down_half = int64_t{1} << (down - 1);
     const int64_t end = std::min((block + 1) * kBlock, task.head_dim);
     for (int64_t channel = block * kBlock; channel < end; ++channel) {

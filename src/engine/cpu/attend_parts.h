@@ -57,6 +57,21 @@ int32_t ScoreOfKey(const AttendTask& task, int64_t head, int64_t key);
 // The definition's whole attention of the task's heads: plain, and what the generic set runs.
 void AttendPlainly(const AttendTask& task);
 
+// What the end of one head's attention multiplies and shifts by: docs/numeric-contract.md §9.
+struct HeadEnd {
+  static constexpr int kReciprocalBits = 60;
+  static constexpr int kShorter = 12;  // bits that the sums lose, so that the product fits
+
+  int64_t reciprocal = 0;
+  int narrow = 0;  // of the sums: 6 … 23
+
+  // Of the product, from a block's largest shift: 29 … 54.
+  static constexpr int Down(uint8_t largest_shift) {
+    return kReciprocalBits - kShorter + numerics::kValueHeadroom - largest_shift;
+  }
+};
+HeadEnd EndOf(uint64_t weight);
+
 // Σ w and Σ w·v of one head → its head_dim results.
 void FinishHead(const AttendTask& task, int64_t head, uint64_t weight, const int64_t* sums,
                 std::span<const uint8_t> largest_shifts);

@@ -6,6 +6,7 @@
 
 #include "base/aligned_buffer.h"
 #include "engine/cpu/attend_parts.h"
+#include "engine/cpu/kernels_avx512.h"
 #include "engine/cpu/kv_tiles.h"
 #include "numerics/attention.h"
 
@@ -168,7 +169,7 @@ TEST_P(AttendMatches, WithTheSteepestTable) {
 }
 
 // Sums to their bound of 127 · 64 · W (docs/numeric-contract.md §14), W from its least to its most.
-TEST(FinishHead, IsTheDefinitionAtEveryWidthAndBound) {
+void ExpectDefinitionAtEveryBound(decltype(&FinishHead) finish) {
   std::mt19937_64 random(5);
   for (int64_t head_dim = 2; head_dim <= model::kMaxHeadDim; head_dim += 2) {
     const auto width = static_cast<size_t>(head_dim);
@@ -194,7 +195,7 @@ TEST(FinishHead, IsTheDefinitionAtEveryWidthAndBound) {
         task.head_dim = head_dim;
         task.blocks = std::ssize(shifts);
         task.out = out.data();
-        FinishHead(task, 1, weight, sums.data(), shifts);
+        finish(task, 1, weight, sums.data(), shifts);
         ASSERT_EQ(std::vector<int32_t>(out.begin() + head_dim, out.end() - 1), expected)
             << head_dim << " channels, weight " << weight;
         ASSERT_EQ(out.back(), -1);
@@ -202,6 +203,15 @@ TEST(FinishHead, IsTheDefinitionAtEveryWidthAndBound) {
       }
     }
   }
+}
+
+TEST(FinishHead, IsTheDefinitionAtEveryWidthAndBound) {
+  ExpectDefinitionAtEveryBound(FinishHead);
+#if defined(__x86_64__)
+  if (AvailableKernels().front() == &kAvx512Kernels) {
+    ExpectDefinitionAtEveryBound(avx512::FinishHeadInVectors);
+  }
+#endif
 }
 
 INSTANTIATE_TEST_SUITE_P(Sets, AttendMatches, ::testing::ValuesIn(AvailableKernels()),

@@ -18,6 +18,9 @@ inline bool IsOneGroup(const numerics::WeightView& weights, const InputPanel& in
          inputs.format() == numerics::ActivationFormat::kA8;
 }
 void Attend(const AttendTask& task);
+// engine::FinishHead.
+void FinishHeadInVectors(const AttendTask& task, int64_t head, uint64_t weight, const int64_t* sums,
+                         std::span<const uint8_t> largest_shifts);
 // KernelSet::quantize and quantize_products of four blocks or more. They are for any width, but for
 // fewer blocks the plain loops take half as long.
 void QuantizeWide(const int32_t* values, int64_t column, InputPanel& panel);

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 
+#include "engine/cpu/attend_parts.h"
 #include "engine/cpu/kernels_avx512.h"
 #include "engine/cpu/lanes_avx512-inl.h"
 #include "numerics/fixed_point.h"
@@ -222,6 +223,39 @@ void Rotate(std::span<const numerics::Rotation> rotations, int32_t* head) {
         _mm512_add_epi64(_mm512_mul_epi32(even, sine), _mm512_mul_epi32(odd, cosine));
     Store(head + index, lanes, SaturateAndJoin(round(turned_even), round(turned_odd)));
   });
+}
+
+// Sums of 33 bits times a reciprocal of 31: the low half of vpmullq is the product.
+void FinishHeadInVectors(const AttendTask& task, int64_t head, uint64_t weight, const int64_t* sums,
+                         std::span<const uint8_t> largest_shifts) {
+  const HeadEnd ends = EndOf(weight);
+  const __m512i reciprocal = _mm512_set1_epi64(ends.reciprocal);
+  const __m512i narrow_half = _mm512_set1_epi64(int64_t{1} << (ends.narrow - 1));
+  const __m128i narrow = _mm_cvtsi32_si128(ends.narrow);
+  int32_t* out = task.out + head * task.head_dim;
+  const uint8_t* shift = largest_shifts.data();
+  for (int64_t begin = 0; begin < task.head_dim; begin += numerics::kBlock) {
+    const int down = HeadEnd::Down(*shift++);
+    const __m512i down_half = _mm512_set1_epi64(int64_t{1} << (down - 1));
+    const __m128i places = _mm_cvtsi32_si128(down);
+    const int64_t end =
+        task.head_dim - begin < numerics::kBlock ? task.head_dim : begin + numerics::kBlock;
+    for (int64_t channel = begin; channel < end; channel += 8) {
+      const __mmask16 lanes = LanesOf(2 * (end - channel));  // of 32 bits
+      const __m512i value =
+          _mm512_sra_epi64(_mm512_add_epi64(Load(sums + channel, lanes), narrow_half), narrow);
+      const __m512i product = _mm512_mullo_epi64(value, reciprocal);
+      const __m256i result = _mm256_max_epi32(
+          _mm512_cvtsepi64_epi32(_mm512_sra_epi64(_mm512_add_epi64(product, down_half), places)),
+          _mm256_set1_epi32(-kMax32));
+      if (lanes == kAllLanes) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + channel), result);
+      } else {
+        _mm256_mask_storeu_epi32(out + channel, static_cast<__mmask8>(LanesOf(end - channel)),
+                                 result);
+      }
+    }
+  }
 }
 
 }  // namespace etch::engine::avx512
