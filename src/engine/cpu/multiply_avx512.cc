@@ -247,11 +247,10 @@ ETCH_INLINE __m512i BroadcastTerm(const std::byte* terms, int64_t offset) {
   return _mm512_set1_epi32(value);
 }
 
-// Σ level · code over one plane of a record's codes (its first kUsed registers), added to `sum`;
-// two chains hide the latency.
-template <int kUsed = kVectors>
+// Σ level · code over one plane of a record's codes, added to `sum`. One chain: with two tiles
+// together the multipliers have two, and another addition for each would cost more than waiting.
 ETCH_INLINE __m512i Dot(const __m512i* levels, const std::byte* codes, __m512i sum) {
-  for (int vector = 0; vector < kUsed; ++vector) {
+  for (int vector = 0; vector < kVectors; ++vector) {
     sum = _mm512_dpbusd_epi32(sum, levels[vector], BroadcastTerm(codes, 4 * vector));
   }
   return sum;
