@@ -5,7 +5,7 @@
 // pair, broadcast; after the 16 pairs of a block the sum is D, below 2^31 by the contract. Rounding
 // D / 2^s needs one bit more than D has, so it is done as ((D >> (s-1)) + 1) >> 1. That and the sum
 // over blocks fit 32 bits when every s ≥ 4, which holds unless queries and keys are very large
-// together; a tile where it does not is left to the definition.
+// together; a tile where it may not is left to the definition.
 //
 // Pass two, in chunks of sixteen tiles whose values stay in the first-level cache for all heads.
 // Weights have up to 30 bits, values 8, and the sums must be exact: a weight is cut into as many
@@ -58,16 +58,49 @@ ETCH_INLINE __m512i ScaleScores(__m512i raw, __m512i mantissa, int down) {
   return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
 }
 
+// What pass one reads again and again of kHeads query heads.
+template <int kHeads>
+struct QueryHeads {
+  int64_t first;
+  // How far a block's products are shifted down, but for the key's shift and the last place.
+  int32_t down[kMaxBlocks][kHeads];
+  // A key with a larger shift than this takes some product of the heads beyond 32 bits.
+  int largest_key_shift;
+
+  QueryHeads(const AttendTask& task, int64_t head) : first(head) {
+    int largest = 0;
+    for (int64_t block = 0; block < std::min(task.blocks, kMaxBlocks); ++block) {
+      for (int which = 0; which < kHeads; ++which) {
+        const int shift = task.query_shifts[(head + which) * task.blocks + block];
+        down[block][which] = kRawShift - 1 - shift;
+        largest = std::max(largest, shift);
+      }
+    }
+    largest_key_shift = kRawShift - 1 - 3 - largest;
+  }
+};
+
+// Whether a key of the tile has a larger shift than `largest`, in any block.
+ETCH_INLINE bool AnyShiftAbove(const AttendTask& task, int64_t tile, int largest) {
+  __m128i most = _mm_setzero_si128();
+  for (int64_t block = 0; block < task.blocks; ++block) {
+    const uint8_t* shifts = task.key_shifts + (tile * task.blocks + block) * kKeyTile;
+    most = _mm_max_epu8(most, _mm_loadu_si128(reinterpret_cast<const __m128i*>(shifts)));
+  }
+  const __m128i above = _mm_subs_epu8(most, _mm_set1_epi8(static_cast<char>(std::max(largest, 0))));
+  return largest < 0 || _mm_testz_si128(above, above) == 0;
+}
+
 // Raw scores of kTiles tiles for kHeads query heads together, so that each key is loaded once and
-// each broadcast of a query serves kTiles tiles. raw: (tiles, heads). Bit (tile · kHeads + head) of
-// the result: the definition has to be asked.
+// each broadcast of a query serves kTiles tiles. raw: (tiles, heads). Of no use where a product
+// leaves 32 bits.
 template <int kTiles, int kHeads>
-ETCH_INLINE uint32_t RawScores(const AttendTask& task, int64_t tile, int64_t head, __m512i* raw) {
+ETCH_INLINE void RawScores(const AttendTask& task, const QueryHeads<kHeads>& heads, int64_t tile,
+                           __m512i* raw) {
   const int64_t tile_codes = task.head_dim * kKeyTile;
   const int16_t* keys = task.keys + tile * tile_codes;
   const uint8_t* shifts = task.key_shifts + tile * task.blocks * kKeyTile;
-  const int16_t* queries = task.queries + head * task.head_dim;
-  uint32_t wide = 0;
+  const int16_t* queries = task.queries + heads.first * task.head_dim;
   for (int which = 0; which < kTiles * kHeads; ++which) {
     raw[which] = _mm512_setzero_si512();
   }
@@ -95,40 +128,37 @@ ETCH_INLINE uint32_t RawScores(const AttendTask& task, int64_t tile, int64_t hea
       const __m512i key_shift = Widen(shifts + (at * task.blocks + block) * kKeyTile);
       for (int which = 0; which < kHeads; ++which) {
         const int slot = at * kHeads + which;
-        const int query_shift = task.query_shifts[(head + which) * task.blocks + block];
         const __m512i down =
-            _mm512_sub_epi32(_mm512_set1_epi32(kRawShift - 1 - query_shift), key_shift);
-        if (_mm512_cmplt_epi32_mask(down, _mm512_set1_epi32(3)) != 0) {
-          wide |= 1U << slot;
-        }
+            _mm512_sub_epi32(_mm512_set1_epi32(heads.down[block][which]), key_shift);
         const __m512i rounded = _mm512_srai_epi32(
             _mm512_add_epi32(_mm512_srav_epi32(dot[slot], down), _mm512_set1_epi32(1)), 1);
         raw[slot] = _mm512_add_epi32(raw[slot], rounded);
       }
     }
   }
-  return wide;
 }
 
 // Scores of the tiles [tile, tile + kTiles) of some heads into memory, and the largest of each
 // head.
 template <int kTiles, int kHeads>
-ETCH_INLINE void ScoreTiles(const AttendTask& task, const AttendMemory& memory, int64_t tile,
-                            int64_t head, __m512i* largest) {
+ETCH_INLINE void ScoreTiles(const AttendTask& task, const AttendMemory& memory,
+                            const QueryHeads<kHeads>& heads, int64_t tile, __m512i* largest) {
   const __m512i mantissa = _mm512_set1_epi64(task.score_scale.mantissa);
   const int down = -(task.score_scale.exponent + 4);
   __m512i raw[kTiles * kHeads];
-  const uint32_t wide = RawScores<kTiles, kHeads>(task, tile, head, raw);
+  RawScores<kTiles, kHeads>(task, heads, tile, raw);
   for (int at = 0; at < kTiles; ++at) {
     const int64_t first = (tile + at) * kKeyTile;
     const int64_t seen = std::min(task.visible - first, kKeyTile);
     const auto mask = static_cast<__mmask16>((1U << seen) - 1);
+    const bool wide = AnyShiftAbove(task, tile + at, heads.largest_key_shift);
     for (int which = 0; which < kHeads; ++which) {
-      int32_t* scores = memory.scores + (head + which) * memory.score_stride + first;
+      const int64_t head = heads.first + which;
+      int32_t* scores = memory.scores + head * memory.score_stride + first;
       __m512i score = ScaleScores(raw[at * kHeads + which], mantissa, down);
-      if ((wide >> (at * kHeads + which)) & 1U) {
+      if (wide) [[unlikely]] {
         for (int64_t key = 0; key < seen; ++key) {
-          scores[key] = ScoreOfKey(task, head + which, first + key);
+          scores[key] = ScoreOfKey(task, head, first + key);
         }
         score = _mm512_loadu_si512(scores);
       }
@@ -143,16 +173,17 @@ ETCH_INLINE void ScoreTiles(const AttendTask& task, const AttendMemory& memory, 
 template <int kHeads>
 void ScoreHeads(const AttendTask& task, const AttendMemory& memory, int64_t head, int32_t* best) {
   const int64_t tiles = KeyTiles(task.visible);
+  const QueryHeads<kHeads> heads(task, head);
   __m512i largest[kHeads];
   for (int which = 0; which < kHeads; ++which) {
     largest[which] = _mm512_set1_epi32(-numerics::kMax32);
   }
   int64_t tile = 0;
   for (; tile + 1 < tiles; tile += 2) {
-    ScoreTiles<2, kHeads>(task, memory, tile, head, largest);
+    ScoreTiles<2, kHeads>(task, memory, heads, tile, largest);
   }
   if (tile < tiles) {
-    ScoreTiles<1, kHeads>(task, memory, tile, head, largest);
+    ScoreTiles<1, kHeads>(task, memory, heads, tile, largest);
   }
   for (int which = 0; which < kHeads; ++which) {
     best[head + which] = _mm512_reduce_max_epi32(largest[which]);

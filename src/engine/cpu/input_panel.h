@@ -25,7 +25,7 @@
 
 namespace etch::engine {
 
-inline constexpr int64_t kBlockColumns = 128;
+inline constexpr int64_t kBlockColumns = 256;
 
 struct GroupTerms {
   int32_t bias = 0;

@@ -58,8 +58,8 @@ Vector<std::byte> RandomMatrix(WeightFormat format, int64_t rows, int64_t cols) 
   return data;
 }
 
-Vector<int32_t> RandomValues(int64_t count, int bits) {
-  std::mt19937 random(2);
+Vector<int32_t> RandomValues(int64_t count, int bits, uint32_t seed = 2) {
+  std::mt19937 random(seed);
   std::uniform_int_distribution<int32_t> pick(-(1 << bits), 1 << bits);
   Vector<int32_t> values(static_cast<size_t>(count));
   for (int32_t& value : values) {
@@ -130,7 +130,7 @@ void Attend(benchmark::State& state, const KernelSet* kernels, int64_t keys, int
   for (int64_t key = 0; key < keys; ++key) {
     tiles.Store(0, 0, key, values.data() + key, values.data() + key + kHeadDim);
   }
-  const Vector<int32_t> query_values = RandomValues(kHeads * kHeadDim, query_bits);
+  const Vector<int32_t> query_values = RandomValues(kHeads * kHeadDim, query_bits, 3);
   Vector<int16_t> queries(kHeads * kHeadDim);
   std::vector<uint8_t> shifts(queries.size() / numerics::kBlock);
   for (size_t block = 0; block < shifts.size(); ++block) {
