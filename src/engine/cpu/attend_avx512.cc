@@ -64,31 +64,34 @@ struct QueryHeads {
   int64_t first;
   // How far a block's products are shifted down, but for the key's shift and the last place.
   int32_t down[kMaxBlocks][kHeads];
-  // A key with a larger shift than this takes some product of the heads beyond 32 bits.
-  int largest_key_shift;
+  // A key with a larger shift in a block takes some product of the heads beyond 32 bits; below 0:
+  // every key does.
+  int largest_key_shift[kMaxBlocks];
 
   QueryHeads(const AttendTask& task, int64_t head) : first(head) {
-    int largest = 0;
     for (int64_t block = 0; block < std::min(task.blocks, kMaxBlocks); ++block) {
+      int largest = 0;
       for (int which = 0; which < kHeads; ++which) {
         const int shift = task.query_shifts[(head + which) * task.blocks + block];
         down[block][which] = kRawShift - 1 - shift;
         largest = std::max(largest, shift);
       }
+      largest_key_shift[block] = kRawShift - 1 - 3 - largest;
     }
-    largest_key_shift = kRawShift - 1 - 3 - largest;
   }
 };
 
-// Whether a key of the tile has a larger shift than `largest`, in any block.
-ETCH_INLINE bool AnyShiftAbove(const AttendTask& task, int64_t tile, int largest) {
-  __m128i most = _mm_setzero_si128();
+// Whether some product of the heads with a key of the tile may leave 32 bits.
+template <int kHeads>
+ETCH_INLINE bool AnyWide(const AttendTask& task, const QueryHeads<kHeads>& heads, int64_t tile,
+                         __mmask16 seen) {
+  __mmask16 wide = 0;
   for (int64_t block = 0; block < task.blocks; ++block) {
     const uint8_t* shifts = task.key_shifts + (tile * task.blocks + block) * kKeyTile;
-    most = _mm_max_epu8(most, _mm_loadu_si128(reinterpret_cast<const __m128i*>(shifts)));
+    wide |=
+        _mm512_cmpgt_epi32_mask(Widen(shifts), _mm512_set1_epi32(heads.largest_key_shift[block]));
   }
-  const __m128i above = _mm_subs_epu8(most, _mm_set1_epi8(static_cast<char>(std::max(largest, 0))));
-  return largest < 0 || _mm_testz_si128(above, above) == 0;
+  return (wide & seen) != 0;
 }
 
 // Raw scores of kTiles tiles for kHeads query heads together, so that each key is loaded once and
@@ -151,7 +154,7 @@ ETCH_INLINE void ScoreTiles(const AttendTask& task, const AttendMemory& memory,
     const int64_t first = (tile + at) * kKeyTile;
     const int64_t seen = std::min(task.visible - first, kKeyTile);
     const auto mask = static_cast<__mmask16>((1U << seen) - 1);
-    const bool wide = AnyShiftAbove(task, tile + at, heads.largest_key_shift);
+    const bool wide = AnyWide(task, heads, tile + at, mask);
     for (int which = 0; which < kHeads; ++which) {
       const int64_t head = heads.first + which;
       int32_t* scores = memory.scores + head * memory.score_stride + first;
@@ -390,7 +393,7 @@ void Attend(const AttendTask& task) {
     AttendPlainly(task);
     return;
   }
-  ETCH_DCHECK(task.heads <= kMaxTaskHeads);
+  ETCH_DCHECK(task.heads <= kMaxTaskHeads && task.blocks <= kMaxBlocks);
   const AttendMemory memory = CutScratch(task);
   const int64_t tiles = KeyTiles(task.visible);
   const std::array<uint8_t, kMaxBlocks> largest_shifts = LargestShifts(task);

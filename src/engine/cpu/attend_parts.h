@@ -1,7 +1,7 @@
 #pragma once
 
-// What the attention kernels of every instruction set share: where a call's scratch lies, and the
-// ends that are too small to be worth vectors.
+// What the attention kernels of every instruction set share: where a call's scratch lies, what is
+// rare, and the end of a head.
 
 #include <algorithm>
 #include <cstdint>

@@ -153,7 +153,7 @@ TEST_P(AttendMatches, ForEveryMagnitude) {
   }
 }
 
-// Several chunks of keys, the further ones with less and less weight, down to none.
+// Chunks of keys whose weights differ in how many bytes they need, down to none.
 TEST_P(AttendMatches, ForLongContexts) {
   const numerics::FunctionTables tables = numerics::BuildFunctionTables();
   for (const int query_bits : {12, 15, 18, 21, 26}) {

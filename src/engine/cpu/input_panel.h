@@ -11,8 +11,8 @@
 //   record (A16)   0  32 low planes, 32  32 high planes, 64  bias …         80 bytes
 //
 // Columns come in blocks of kBlockColumns (the last may be narrower); within a block the records of
-// one group stand together: (block, group, column of the block). A kernel keeps the sums of a block
-// in the first-level cache.
+// one group stand together: (block, group, column of the block). A kernel unpacks a group of
+// weights once a block; its sums of a block, 128 bytes a column, just fit a first-level cache.
 
 #include <algorithm>
 #include <cstdint>
@@ -93,8 +93,8 @@ class InputPanel {
   std::vector<uint8_t> max_shifts_;
 };
 
-// Writes one column of a panel from a contract's Activation. The fast paths (vector_ops-inl.h)
-// write the same bytes directly; tests hold them to this.
+// Writes one column of a panel from a contract's Activation. The fast paths (`quantize` of
+// KernelSet) write the same bytes directly; tests hold them to this.
 void PackColumn(const numerics::Activation& input, int64_t column, InputPanel& panel);
 
 }  // namespace etch::engine

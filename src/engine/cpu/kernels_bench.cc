@@ -233,7 +233,7 @@ void QuantizeHead(benchmark::State& state, const KernelSet* kernels) {
   state.counters["bytes"] = Rate(kHeadDim * 4);
 }
 
-// The end of attention, common to all sets.
+// The end of attention of all sets but AVX-512, which has its own.
 void FinishAttention(benchmark::State& state) {
   std::mt19937_64 random(3);
   std::vector<int64_t> sums(kHeadDim);

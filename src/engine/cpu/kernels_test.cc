@@ -79,7 +79,9 @@ TEST_P(KernelsMatch, ForManyShapes) {
     const auto data = test::RandomWeights(GetParam().weights, rows, cols, 1e-3, random);
     const numerics::WeightView view{GetParam().weights, rows, cols, data.data(),
                                     &numerics::kDefaultLevels};
-    for (const size_t count : {1, 2, 5, 65}) {
+    // One column of a second block too, where the product is small.
+    const size_t most = rows * cols < 10000 ? kBlockColumns + 1 : 65;
+    for (const size_t count : {size_t{1}, size_t{2}, size_t{5}, most}) {
       ExpectEqual(GetParam(), view, RandomInputs(cols, GetParam().input, count, random));
     }
   }
@@ -185,7 +187,7 @@ TEST(MultiplyAdd, RoundsWeighsAndSaturates) {
       for (const double magnitude : {1e-7, 1e-3, 0.02, 0.3, 1e3, 1e6}) {
         const auto data = test::RandomWeights(WeightFormat::kW8, rows, cols, magnitude, random);
         const numerics::WeightView view{WeightFormat::kW8, rows, cols, data.data(), nullptr};
-        for (const size_t count : {1, 3, 66}) {
+        for (const size_t count : {1, 3, 66, int{kBlockColumns} + 9}) {
           const auto inputs = RandomInputs(cols, ActivationFormat::kA8, count, random);
           for (const int32_t weight :
                {1 << 16, 1 << 15, -(1 << 16), 0, -3, numerics::kMax32, -numerics::kMax32}) {

@@ -22,8 +22,8 @@
 // as they fall.
 //
 // One column (decoding): the weights stream from memory once, prefetched a few groups ahead. Many
-// columns: a group is unpacked once for up to kBlockColumns columns, whose sums lie in the
-// first-level cache.
+// columns: a group is unpacked once for up to kBlockColumns columns, whose sums and inputs stream
+// through the caches.
 
 #include <immintrin.h>
 
@@ -553,7 +553,6 @@ void MultiplyFormat(const WeightView& view, const InputPanel& inputs, int64_t ti
     MultiplyOne<Format, kWide, kBytes>(format, matrix, inputs, tile_begin, tile_end, out);
     return;
   }
-  // A block's inputs stay in the second-level cache for all tiles of the call.
   for (int64_t block = 0; block < inputs.blocks(); ++block) {
     for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
       MultiplyBlock<Format, kWide, kBytes>(format, matrix, inputs, block, tile, out, out_stride);

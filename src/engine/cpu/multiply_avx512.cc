@@ -20,8 +20,8 @@
 //
 // One column (decoding): the sum stays in a register and the weights stream from memory once,
 // two tiles at a time, prefetched. Many columns: two tiles together, so that each broadcast of
-// inputs serves 32 rows; the group is unpacked once for up to kBlockColumns columns, whose sums lie
-// in the first-level cache.
+// inputs serves 32 rows; the group is unpacked once for up to kBlockColumns columns, whose sums and
+// inputs stream through the caches.
 
 #include <immintrin.h>
 
@@ -54,6 +54,7 @@ constexpr int64_t kAheadInTileBytes = 4096;
 constexpr int64_t kAheadTiles = 24;
 // Columns whose y an adapter's B is added to together: as many streams as hardware follows.
 constexpr int64_t kAddedColumns = 8;
+static_assert(kBlockColumns % kAddedColumns == 0);  // their records stand together
 
 #define ETCH_INLINE inline __attribute__((always_inline))
 
@@ -567,7 +568,6 @@ void MultiplyFormat(const WeightView& view, const InputPanel& inputs, int64_t ti
     }
     return;
   }
-  // A block's inputs stay in the second-level cache for all tiles of the call.
   for (int64_t block = 0; block < inputs.blocks(); ++block) {
     int64_t tile = tile_begin;
     for (; tile + 1 < tile_end; tile += 2) {

@@ -3,7 +3,7 @@
 // The element-wise operations of a layer as plain loops without branches, for the compiler to
 // vectorise. Included once by the translation unit of each instruction set, inside a namespace of
 // its own, so that the same source becomes each set's code. Bits are those of numerics/
-// (docs/numeric-contract.md §4, §7, §10); the tests hold them to it.
+// (docs/numeric-contract.md §4, §7, §8, §10); the tests hold them to it.
 //
 // Shifts that round are written ((v >> (s-1)) + 1) >> 1 where v + half could leave 32 bits: the two
 // forms are equal for s ≥ 1.

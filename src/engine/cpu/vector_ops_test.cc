@@ -187,6 +187,26 @@ TEST_P(VectorOps, ShiftsAtTheirEdges) {
   }
 }
 
+// The same of products, up to the largest.
+TEST_P(VectorOps, ShiftsOfProductsAtTheirEdges) {
+  std::vector<int64_t> products(128);
+  for (int bits = 31; bits <= 62; ++bits) {
+    for (int64_t delta = -40; delta <= 40; ++delta) {
+      const int64_t most = int64_t{kMax32} * kMax32;
+      products[70] = -std::min((int64_t{1} << bits) + delta, most);
+      products[71] = std::min((int64_t{255} << (bits - 8)) + delta, most);
+      for (const ActivationFormat format : {ActivationFormat::kA8, ActivationFormat::kA16}) {
+        InputPanel panel;
+        panel.Reset(format, 128, 1, 32);
+        GetParam()->quantize_products(products.data(), 0, panel);
+        Activation expected;
+        numerics::QuantizeActivation(products, 32, format, expected);
+        ExpectSamePanel(expected, panel, 0);
+      }
+    }
+  }
+}
+
 TEST_P(VectorOps, Norm) {
   for (const numerics::FunctionTables& tables : AdmittedTables()) {
     for (const int64_t width : kWidths) {
