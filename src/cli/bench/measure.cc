@@ -1,11 +1,11 @@
 // How a row is measured. Sessions are made with their context filled: up to 1,024 tokens are run,
 // as far as six budgets go, and repeated where more are asked for (running 16 384 through an 8B
 // model would take longer than all rows together; what attention costs depends on how much the keys
-// differ in weight). One step
-// warms caches and scratch memory up, then the same step is run again and again, from the same
-// position each time, until the budget is spent. The median is the figure, the shortest step is
-// kept beside it. A step that alone is longer than the budget is measured once, without a warm-up;
-// a row whose step would take many budgets, as earlier rows foretell, is left out and says so.
+// differ in weight). One step warms caches and scratch memory up, then the same step is run again
+// and again, from the same position each time, until the budget is spent. The median is the figure,
+// the shortest step is kept beside it. A step that alone is longer than the budget is measured
+// once, without a warm-up; a row whose step would take many budgets, as earlier rows foretell, is
+// left out and says so.
 //
 // The limits are measured before and after the rows and the larger counts: another program that
 // runs during one of the two does not lower the limit, and so does not flatter the engine. Memory

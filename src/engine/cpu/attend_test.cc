@@ -95,7 +95,8 @@ class AttendMatches : public ::testing::TestWithParam<const KernelSet*> {
     }
     // What lies beyond the visible keys: entries of tokens that were forgotten, as large as can be.
     for (int64_t key = shape.keys; key < shape.keys + kStale; ++key) {
-      tiles.Store(1, 1, key, Draw(shape.head_dim, 31).data(), Draw(shape.head_dim, 31).data());
+      tiles.Store(1, 1, key, Draw(shape.head_dim, 31).data(), Draw(shape.head_dim, 31).data(),
+                  *GetParam());
     }
     std::vector<int32_t> expected(count * width);
     for (size_t head = 0; head < count; ++head) {

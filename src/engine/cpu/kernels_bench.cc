@@ -128,7 +128,7 @@ void Attend(benchmark::State& state, const KernelSet* kernels, int64_t keys, int
   auto& tiles = static_cast<KvTiles&>(**memory);
   const Vector<int32_t> values = RandomValues(keys + 2 * kHeadDim, 18);
   for (int64_t key = 0; key < keys; ++key) {
-    tiles.Store(0, 0, key, values.data() + key, values.data() + key + kHeadDim);
+    tiles.Store(0, 0, key, values.data() + key, values.data() + key + kHeadDim, *kernels);
   }
   const Vector<int32_t> query_values = RandomValues(kHeads * kHeadDim, query_bits, 3);
   Vector<int16_t> queries(kHeads * kHeadDim);

@@ -31,7 +31,7 @@ class KvTiles : public SessionState {
 
   // Quantises and stores the rotated key and the value of one head: head_dim I32 values each.
   void Store(int64_t layer, int64_t kv_head, int64_t position, const int32_t* key,
-             const int32_t* value, const KernelSet& kernels = kGenericKernels);
+             const int32_t* value, const KernelSet& kernels);
   void Repeat(int64_t period, int64_t end) override;
   void CopyFrom(const SessionState& from, int64_t count) override;
   // Fills in where the keys and values of a head lie.
