@@ -21,7 +21,7 @@
 // vpshufb reads bits 0-3 and gives 0 for bit 7, so one mask clears bits 3 and 7 and leaves bits 4-6
 // as they fall.
 //
-// One column (decoding): the weights stream from memory once, prefetched a few groups ahead. Many
+// One column (decoding): the weights stream from memory once, prefetched (read_ahead.h). Many
 // columns: a group is unpacked once for up to kBlockColumns columns, whose sums and inputs stream
 // through the caches.
 
@@ -31,6 +31,7 @@
 
 #include "engine/cpu/finish_rows.h"
 #include "engine/cpu/kernels_avx2.h"
+#include "engine/cpu/read_ahead.h"
 #include "numerics/linear.h"
 
 namespace etch::engine::avx2 {
@@ -44,8 +45,6 @@ constexpr int kVectors = 8;
 constexpr int kHalves = 2;
 constexpr int kHalfRows = 8;
 constexpr int kRows = kHalves * kHalfRows;
-// How far ahead of its use a weight is asked for.
-constexpr int64_t kPrefetchBytes = 2048;
 
 #define ETCH_INLINE inline __attribute__((always_inline))
 
@@ -446,7 +445,8 @@ void MultiplyOne(const Format& format, const Matrix& matrix, const InputPanel& i
     __m256i acc[kHalves] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     for (int64_t group = 0; group < matrix.groups; ++group) {
       for (int64_t line = 0; line < Format::kCodeBytes; line += 64) {
-        _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + line), _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(codes + kFarBytes + line), _MM_HINT_T1);
+        _mm_prefetch(reinterpret_cast<const char*>(codes + kNearBytes + line), _MM_HINT_T0);
       }
       if (group < next_lines) {
         _mm_prefetch(reinterpret_cast<const char*>(next + 64 * group), _MM_HINT_T0);
@@ -509,7 +509,7 @@ void MultiplyBlock(const Format& format, const Matrix& matrix, const InputPanel&
   const uint8_t* codes = matrix.Codes(tile);
   for (int64_t group = 0; group < matrix.groups; ++group) {
     for (int64_t line = 0; line < Format::kCodeBytes; line += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + line), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(codes + kNearBytes + line), _MM_HINT_T0);
     }
     if constexpr (kBytes) {
       // Half by half, so that the eight registers of levels stay registers.

@@ -15,13 +15,13 @@
 //   vector     code bits of the index      table bit      from
 //   0 2 4      0 1 2                       3              plane
 //   1 3 5      3 4 5                       2              plane
-//   6          0 1 (plane 0 >> 6), 2       3              plane 2 >> 4 has bit 6 at 2
+//   6          0 1 (plane 0 >> 6), 2       4              plane 2 >> 4 has bit 6 at 2
 //   7          1 2 (plane 1 >> 5), 3       0              plane 2 >> 4 has bit 7 at 3
 //
 // One column (decoding): the sum stays in a register and the weights stream from memory once,
-// two tiles at a time, prefetched. Many columns: two tiles together, so that each broadcast of
-// inputs serves 32 rows; the group is unpacked once for up to kBlockColumns columns, whose sums and
-// inputs stream through the caches.
+// prefetched. Many columns: two tiles together, so that each broadcast of inputs serves 32 rows;
+// the group is unpacked once for up to kBlockColumns columns, whose sums and inputs stream through
+// the caches.
 
 #include <immintrin.h>
 
@@ -30,6 +30,7 @@
 #include "engine/cpu/finish_rows.h"
 #include "engine/cpu/kernels.h"
 #include "engine/cpu/kernels_avx512.h"
+#include "engine/cpu/read_ahead.h"
 #include "numerics/linear.h"
 
 namespace etch::engine::avx512 {
@@ -41,15 +42,6 @@ using numerics::WeightView;
 
 constexpr int kVectors = 8;
 constexpr int kRows = 16;
-// Weights that stream from memory are asked for at least this far ahead, into the second-level
-// cache: the same place of the tiles whose turn is next, or further when tiles are short. That
-// finds each page before it is needed and keeps enough reads under way to fill the memory's
-// bandwidth. Found by trial (EPYC, Zen 4, 4096 columns): two tiles together and 51 KiB ahead reach
-// 0.94 of a plain read's speed with two threads, one tile 0.86; 12 KiB ahead 0.76, nothing 0.59.
-// The first-level cache cannot have as many reads under way: asking for it is slower at any
-// distance.
-constexpr int64_t kAheadBytes = 49152;
-constexpr int64_t kAheadInTileBytes = 4096;
 // Tiles of an adapter's B; at rank 16 8 KB, twice the memory's delay at the speed of the kernel.
 constexpr int64_t kAheadTiles = 24;
 // Columns whose y an adapter's B is added to together: as many streams as hardware follows.
@@ -60,9 +52,10 @@ static_assert(kBlockColumns % kAddedColumns == 0);  // their records stand toget
 
 // Index tables of W3, the levels already raised by 32.
 struct LevelLookup {
-  __m512i low;    // code in bits 0-2, table in bit 3
-  __m512i high;   // code in bits 3-5, table in bit 2
-  __m512i split;  // code in bits 1-3, table in bit 0
+  __m512i low;      // code in bits 0-2, table in bit 3
+  __m512i high;     // code in bits 3-5, table in bit 2
+  __m512i sixth;    // code in bits 0-2, table in bit 4
+  __m512i seventh;  // code in bits 1-3, table in bit 0
 };
 
 // Made anew for every call of a kernel, which may be two tiles of a small model.
@@ -73,14 +66,15 @@ LevelLookup MakeLookup(const numerics::LevelTables& tables) {
   // Byte 8 · table + code.
   const __m512i levels = _mm512_broadcast_i32x4(_mm_add_epi8(bytes, _mm_set1_epi8(32)));
   const auto eight = [](int64_t first) { return first * 0x0101010101010101; };
-  // Of index i: 8 · (i >> 2 & 1) + (i >> 3), and 8 · (i & 1) + (i >> 1 & 7).
+  // Of index i: 8 · (i >> 2 & 1) + (i >> 3), 8 · (i >> 4 & 1) + (i & 7), and
+  // 8 · (i & 1) + (i >> 1 & 7).
   const __m512i table_at_2 = _mm512_set1_epi64(0x0808080800000000);
   const __m512i codes =
       _mm512_set_epi64(eight(7), eight(6), eight(5), eight(4), eight(3), eight(2), eight(1), 0);
-  const __m512i split =
+  const __m512i seventh =
       _mm512_broadcast_i32x4(_mm_set_epi64x(0x0f070e060d050c04, 0x0b030a0209010800));
   return {levels, _mm512_permutexvar_epi8(_mm512_or_si512(table_at_2, codes), levels),
-          _mm512_permutexvar_epi8(split, levels)};
+          _mm512_permutex_epi64(levels, 0x50), _mm512_permutexvar_epi8(seventh, levels)};
 }
 
 // mask ? a : b, bit by bit.
@@ -88,8 +82,14 @@ ETCH_INLINE __m512i Select(__m512i mask, __m512i a, __m512i b) {
   return _mm512_ternarylogic_epi32(mask, a, b, 0xCA);
 }
 
+// Into the second-level cache.
 ETCH_INLINE void Prefetch(const uint8_t* bytes) {
   _mm_prefetch(reinterpret_cast<const char*>(bytes), _MM_HINT_T1);
+}
+
+// Into the first-level cache.
+ETCH_INLINE void PrefetchNear(const uint8_t* bytes) {
+  _mm_prefetch(reinterpret_cast<const char*>(bytes), _MM_HINT_T0);
 }
 
 ETCH_INLINE __m512i Load(const uint8_t* bytes) { return _mm512_loadu_si512(bytes); }
@@ -144,10 +144,11 @@ struct W3 {
     levels[3] = high(plane1);
     levels[4] = low(plane2);
     levels[5] = high(plane2);
-    const __m512i top = _mm512_srli_epi16(plane2, 4);
-    levels[6] = low(Select(_mm512_set1_epi8(3), _mm512_srli_epi16(plane0, 6), top));
+    const __m512i top = Select(_mm512_set1_epi8(12), _mm512_srli_epi16(plane2, 4), table);
+    const __m512i sixth = Select(_mm512_set1_epi8(3), _mm512_srli_epi16(plane0, 6), top);
     const __m512i seventh = Select(_mm512_set1_epi8(6), _mm512_srli_epi16(plane1, 5), top);
-    levels[7] = _mm512_permutexvar_epi8(Select(_mm512_set1_epi8(1), table, seventh), lookup.split);
+    levels[6] = _mm512_permutexvar_epi8(sixth, lookup.sixth);
+    levels[7] = _mm512_permutexvar_epi8(seventh, lookup.seventh);
     scale = Nibbles(params + 4);
     scale = _mm512_mask_sub_epi32(scale, static_cast<__mmask16>(~(bits >> 16)), scale,
                                   _mm512_set1_epi32(16));
@@ -361,67 +362,60 @@ struct Matrix {
   int64_t RowsOf(int64_t tile) const { return rows - tile * kRows; }
 };
 
-// What is asked for while a group is computed: the same group of the tiles of the next turn, and a
-// line of their headers and parameters.
+// What is asked for while a group is computed: its codes' place `far` and kNearBytes ahead, and for
+// each of the first groups a line of the header and parameters that far ahead.
 struct Ahead {
-  int64_t distance;
+  int64_t far;  // bytes
   int64_t param_lines;
   int64_t groups;  // that are followed by something to be read
 
+  // tiles: that are computed together, each a stream of its own that goes on a turn later.
   Ahead(const Matrix& matrix, int64_t tiles)
       : param_lines((numerics::kTileHeaderBytes + matrix.param_bytes) / 64), groups(matrix.groups) {
     const int64_t turn = tiles * matrix.tile_bytes;
-    distance = (kAheadBytes + turn - 1) / turn * turn;
+    far = tiles == 1 ? kFarBytes : (kFarBytes + turn - 1) / turn * turn;
     // An adapter's A: what follows its only tile is read much later, if ever.
     if (matrix.rows <= kRows) {
       const int64_t code_bytes = matrix.tile_bytes / matrix.groups / 64 * 64;
-      groups = matrix.groups - kAheadInTileBytes / code_bytes;
-      distance = kAheadInTileBytes;
+      groups = matrix.groups - kNearBytes / code_bytes;
+      far = kNearBytes;
     }
   }
   ETCH_INLINE void Ask(const uint8_t* tile, const uint8_t* codes, int64_t group,
                        int64_t code_bytes) const {
     for (int64_t line = 0; group < groups && line < code_bytes; line += 64) {
-      Prefetch(codes + distance + line);
+      Prefetch(codes + far + line);
+      PrefetchNear(codes + kNearBytes + line);
     }
     if (group < param_lines) {
-      Prefetch(tile + distance + 64 * group);
+      Prefetch(tile + far + 64 * group);
     }
   }
 };
 
-// One column, kTiles tiles together.
-template <class Format, bool kWide, int kTiles>
+// One column.
+template <class Format, bool kWide>
 void MultiplyOne(const Format& format, const Matrix& matrix, const Ahead& ahead,
                  const InputPanel& inputs, int64_t tile, int32_t* out) {
   constexpr int64_t kRecord = kWide ? 80 : 48;
-  const std::byte* records = inputs.Block(0);
+  const std::byte* record = inputs.Block(0);
   const int exponent =
       inputs.max_shift(0) + matrix.result_shift - inputs.point() + numerics::kPoint;
-  const uint8_t* params[kTiles];
-  const uint8_t* codes[kTiles];
-  __m512i acc[kTiles];
-  for (int which = 0; which < kTiles; ++which) {
-    params[which] = matrix.Params(tile + which);
-    codes[which] = matrix.Codes(tile + which);
-    acc[which] = _mm512_setzero_si512();
-  }
+  const uint8_t* params = matrix.Params(tile);
+  const uint8_t* codes = matrix.Codes(tile);
+  __m512i acc = _mm512_setzero_si512();
   for (int64_t group = 0; group < matrix.groups; ++group) {
-    const std::byte* record = records + group * kRecord;
-    for (int which = 0; which < kTiles; ++which) {
-      ahead.Ask(matrix.Tile(tile + which), codes[which], group, Format::kCodeBytes);
-      __m512i levels[kVectors];
-      __m512i scale;
-      format.Unpack(params[which], codes[which], levels, scale);
-      acc[which] = _mm512_add_epi32(acc[which], GroupSum<Format, kWide>(levels, scale, record));
-      params[which] += Format::kParamBytes;
-      codes[which] += Format::kCodeBytes;
-    }
+    ahead.Ask(matrix.Tile(tile), codes, group, Format::kCodeBytes);
+    __m512i levels[kVectors];
+    __m512i scale;
+    format.Unpack(params, codes, levels, scale);
+    acc = _mm512_add_epi32(acc, GroupSum<Format, kWide>(levels, scale, record));
+    params += Format::kParamBytes;
+    codes += Format::kCodeBytes;
+    record += kRecord;
   }
-  for (int which = 0; which < kTiles; ++which) {
-    const TileEnd end(matrix.Tile(tile + which), matrix.RowsOf(tile + which));
-    end.Store(acc[which], exponent, out + (tile + which) * kRows);
-  }
+  const TileEnd end(matrix.Tile(tile), matrix.RowsOf(tile));
+  end.Store(acc, exponent, out + tile * kRows);
 }
 
 // One block of columns against kTiles tiles. acc: (columns, kTiles) registers in memory.
@@ -557,17 +551,14 @@ void MultiplyFormat(const WeightView& view, const InputPanel& inputs, int64_t ti
                     int64_t tile_end, int32_t* out, int64_t out_stride) {
   const Matrix matrix(view, inputs.format());
   const Format format(view);
-  const Ahead ahead(matrix, 2);
   if (inputs.columns() == 1) {
-    int64_t tile = tile_begin;
-    for (; tile + 1 < tile_end; tile += 2) {
-      MultiplyOne<Format, kWide, 2>(format, matrix, ahead, inputs, tile, out);
-    }
-    if (tile < tile_end) {
-      MultiplyOne<Format, kWide, 1>(format, matrix, ahead, inputs, tile, out);
+    const Ahead ahead(matrix, 1);
+    for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
+      MultiplyOne<Format, kWide>(format, matrix, ahead, inputs, tile, out);
     }
     return;
   }
+  const Ahead ahead(matrix, 2);
   for (int64_t block = 0; block < inputs.blocks(); ++block) {
     int64_t tile = tile_begin;
     for (; tile + 1 < tile_end; tile += 2) {
