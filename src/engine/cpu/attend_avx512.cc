@@ -29,8 +29,9 @@ namespace {
 using numerics::kBlock;
 constexpr int64_t kChunkTiles = 16;
 constexpr int64_t kMaxBlocks = model::kMaxHeadDim / kBlock;
-// How far ahead of their use keys are asked for, into the second-level cache.
-constexpr int64_t kTilesAhead = 8;
+// Keys are asked for twice, as weights are (read_ahead.h): so many tiles ahead of their use.
+constexpr int64_t kFarTiles = 8;
+constexpr int64_t kNearTiles = 2;
 constexpr int kRawShift = 20;  // point of q·k above the raw score's
 
 ETCH_INLINE __m512i Widen(const uint8_t* bytes) {
@@ -118,7 +119,8 @@ ETCH_INLINE void RawScores(const AttendTask& task, const QueryHeads<kHeads>& hea
       for (int at = 0; at < kTiles; ++at) {
         const int16_t* place = keys + at * tile_codes + channel * kKeyTile;
         pair[at] = _mm512_loadu_si512(place);
-        _mm_prefetch(reinterpret_cast<const char*>(place + kTilesAhead * tile_codes), _MM_HINT_T1);
+        _mm_prefetch(reinterpret_cast<const char*>(place + kFarTiles * tile_codes), _MM_HINT_T1);
+        _mm_prefetch(reinterpret_cast<const char*>(place + kNearTiles * tile_codes), _MM_HINT_T0);
       }
       for (int which = 0; which < kHeads; ++which) {
         const __m512i query = BroadcastPair(queries + which * task.head_dim + channel);
@@ -225,7 +227,8 @@ struct Exp2Table {
   }
 };
 
-// Weights of the tiles [begin, end) of one head; returns their sum.
+// Weights of the tiles [begin, end) of one head, with kValueHeadroom zeros below; returns their sum
+// without.
 uint64_t WeighChunk(const AttendTask& task, const Exp2Table& exp2, const int32_t* scores,
                     int32_t best, int64_t begin, int64_t end, int32_t* weights) {
   const __m512i top = _mm512_set1_epi32(best);
@@ -234,7 +237,8 @@ uint64_t WeighChunk(const AttendTask& task, const Exp2Table& exp2, const int32_t
     __m512i weight = exp2(_mm512_sub_epi32(top, _mm512_loadu_si512(scores + tile * kKeyTile)));
     const int64_t seen = std::min(task.visible - tile * kKeyTile, kKeyTile);
     weight = _mm512_maskz_mov_epi32(static_cast<__mmask16>((1U << seen) - 1), weight);
-    _mm512_storeu_si512(weights + (tile - begin) * kKeyTile, weight);
+    _mm512_storeu_si512(weights + (tile - begin) * kKeyTile,
+                        _mm512_slli_epi32(weight, numerics::kValueHeadroom));
     sum = _mm512_add_epi32(sum, weight);
   }
   return static_cast<uint64_t>(_mm512_reduce_add_epi64(
@@ -257,19 +261,16 @@ Digits CutWeights(const AttendTask& task, const int32_t* weights, int64_t block,
       _mm512_set_epi32(0x3f3b3733, 0x2f2b2723, 0x1f1b1713, 0x0f0b0703, 0x3e3a3632, 0x2e2a2622,
                        0x1e1a1612, 0x0e0a0602, 0x3d393531, 0x2d292521, 0x1d191511, 0x0d090501,
                        0x3c383430, 0x2c282420, 0x1c181410, 0x0c080400);
-  const __m512i zero = _mm512_setzero_si512();
-  __m512i bits = zero;
+  const __m512i most = _mm512_set1_epi32(largest);
+  __m512i bits = _mm512_setzero_si512();
   for (int64_t tile = begin; tile < end; ++tile) {
-    const __m512i shift = Widen(task.value_shifts + (tile * task.blocks + block) * kKeyTile);
-    // Up by 6 - spread when that is positive, else down with rounding. Keys beyond the last have
-    // whatever shift and no weight.
-    const __m512i up =
-        _mm512_add_epi32(shift, _mm512_set1_epi32(numerics::kValueHeadroom - largest));
-    const __m512i down = _mm512_max_epi32(_mm512_sub_epi32(zero, up), zero);
-    const __m512i half = _mm512_srli_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), down), 1);
+    // Down by the spread, rounded: with the headroom below it, what is within it stays whole. Keys
+    // beyond the last have whatever shift and no weight.
+    const __m512i spread =
+        _mm512_sub_epi32(most, Widen(task.value_shifts + (tile * task.blocks + block) * kKeyTile));
+    const __m512i half = _mm512_srli_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), spread), 1);
     __m512i weight = _mm512_loadu_si512(weights + (tile - begin) * kKeyTile);
-    weight = _mm512_sllv_epi32(weight, _mm512_max_epi32(up, zero));
-    weight = _mm512_srlv_epi32(_mm512_add_epi32(weight, half), down);
+    weight = _mm512_srlv_epi32(_mm512_add_epi32(weight, half), spread);
     bits = _mm512_or_si512(bits, weight);
     _mm512_storeu_si512(digits + (tile - begin) * 64, weight);
   }
