@@ -264,8 +264,8 @@ Digits CutWeights(const AttendTask& task, const int32_t* weights, int64_t block,
   const __m512i most = _mm512_set1_epi32(largest);
   __m512i bits = _mm512_setzero_si512();
   for (int64_t tile = begin; tile < end; ++tile) {
-    // Down by the spread, rounded: with the headroom below it, what is within it stays whole. Keys
-    // beyond the last have whatever shift and no weight.
+    // numerics::AlignWeight: the zeros below make its shift up exact. A spread of 32 or more leaves
+    // nothing, as there; so does the negative one of a key beyond the last, which has no weight.
     const __m512i spread =
         _mm512_sub_epi32(most, Widen(task.value_shifts + (tile * task.blocks + block) * kKeyTile));
     const __m512i half = _mm512_srli_epi32(_mm512_sllv_epi32(_mm512_set1_epi32(1), spread), 1);

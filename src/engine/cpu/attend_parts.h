@@ -18,7 +18,7 @@ struct AttendMemory {
   int64_t score_stride;
   int64_t* sums;     // (heads, value_channels): Σ aligned weight · code
   uint8_t* digits;   // 4096 bytes: weights of one block of one chunk, by bytes
-  int32_t* weights;  // 4096 bytes: weights of one chunk
+  int32_t* weights;  // 4096 bytes: weights of one chunk (AVX-512: kValueHeadroom bits up)
 };
 
 inline AttendMemory CutScratch(const AttendTask& task) {

@@ -42,7 +42,8 @@ using numerics::WeightView;
 
 constexpr int kVectors = 8;
 constexpr int kRows = 16;
-// Tiles of an adapter's B; at rank 16 8 KB, twice the memory's delay at the speed of the kernel.
+// How many tiles ahead of its use an adapter's B is asked for: at rank 16 8 KB, twice the memory's
+// delay at the speed of the kernel.
 constexpr int64_t kAheadTiles = 24;
 // Columns whose y an adapter's B is added to together: as many streams as hardware follows.
 constexpr int64_t kAddedColumns = 8;
@@ -83,7 +84,7 @@ ETCH_INLINE __m512i Select(__m512i mask, __m512i a, __m512i b) {
 }
 
 // Into the second-level cache.
-ETCH_INLINE void Prefetch(const uint8_t* bytes) {
+ETCH_INLINE void PrefetchFar(const uint8_t* bytes) {
   _mm_prefetch(reinterpret_cast<const char*>(bytes), _MM_HINT_T1);
 }
 
@@ -250,7 +251,8 @@ ETCH_INLINE __m512i BroadcastTerm(const std::byte* terms, int64_t offset) {
 }
 
 // Σ level · code over one plane of a record's codes, added to `sum`. One chain: with two tiles
-// together the multipliers have two, and another addition for each would cost more than waiting.
+// together the multipliers have two, with one the next group's fills the wait, and another addition
+// for each would cost more than waiting.
 ETCH_INLINE __m512i Dot(const __m512i* levels, const std::byte* codes, __m512i sum) {
   for (int vector = 0; vector < kVectors; ++vector) {
     sum = _mm512_dpbusd_epi32(sum, levels[vector], BroadcastTerm(codes, 4 * vector));
@@ -362,8 +364,9 @@ struct Matrix {
   int64_t RowsOf(int64_t tile) const { return rows - tile * kRows; }
 };
 
-// What is asked for while a group is computed: its codes' place `far` and kNearBytes ahead, and for
-// each of the first groups a line of the header and parameters that far ahead.
+// What is asked for while a group is computed: what lies `far` and kNearBytes behind its codes,
+// and, for each of the first groups, behind a line of the tile's header and parameters. One tile at
+// a time that is all of what follows as one stream, each line twice.
 struct Ahead {
   int64_t far;  // bytes
   int64_t param_lines;
@@ -384,11 +387,12 @@ struct Ahead {
   ETCH_INLINE void Ask(const uint8_t* tile, const uint8_t* codes, int64_t group,
                        int64_t code_bytes) const {
     for (int64_t line = 0; group < groups && line < code_bytes; line += 64) {
-      Prefetch(codes + far + line);
+      PrefetchFar(codes + far + line);
       PrefetchNear(codes + kNearBytes + line);
     }
     if (group < param_lines) {
-      Prefetch(tile + far + 64 * group);
+      PrefetchFar(tile + far + 64 * group);
+      PrefetchNear(tile + kNearBytes + 64 * group);
     }
   }
 };
@@ -505,7 +509,7 @@ void MultiplyAddTiles(const Matrix& matrix, const W8& format, const InputPanel& 
   for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
     const uint8_t* header = matrix.Tile(tile);
     for (int line = 0; line <= kUsed; ++line) {
-      Prefetch(header + kAheadTiles * matrix.tile_bytes + 64 * line);
+      PrefetchFar(header + kAheadTiles * matrix.tile_bytes + 64 * line);
     }
     const int64_t rows = matrix.RowsOf(tile);
     const __mmask16 mask =
