@@ -93,9 +93,9 @@ class HostileCase(Case):
             self.assertLess(time.monotonic(), end)
             time.sleep(0.02)
 
-    def wait_for_connections(self, server, wanted, seconds=60):
+    def wait_for_connections(self, server, wanted):
         """With the one that asks."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + 60
         while (found := self.metric(server, "etch:connections")) != wanted:
             self.assertLess(time.monotonic(), end, f"{found} connections, not {wanted}")
             time.sleep(0.02)
